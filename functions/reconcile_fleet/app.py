@@ -1,0 +1,34 @@
+"""Brings each fleet of tagged load balancers to what its tags ask for, in the safe order."""
+
+import os
+import time
+from functools import partial
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+from smtp_fleet import autoscaling, ec2, elb, ledger, mind, report, settings, sqs, ssm
+
+logger = Logger()
+say = report.saying(logger)
+told = settings.read(settings.MindSettings, os.environ)
+client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+queue = client("sqs")
+aws = mind.Gateways(
+    balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
+    groups=autoscaling.Groups(client("autoscaling")),
+    instances=ec2.Instances(client("ec2")),
+    answers=ssm.Answers(client("ssm")),
+    ledger=ledger.Ledger(client("dynamodb"), told.ledger_table),
+    wakes=sqs.Queue(queue, told.wakes_queue_url),
+    asks=sqs.Queue(queue, told.asks_queue_url),
+)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Handle a batch of wakes, and name those that must be tried again."""
+    woken = mind.Mind(told, aws, lambda: int(time.time()), say)
+    return sqs.failures(woken.wake(sqs.bodies(event), holder=context.aws_request_id))

@@ -1,0 +1,79 @@
+"""What can be done to a fleet, as values: a plan is made of these, and each says what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smtp_fleet.evidence import Ask, Machine
+
+ABANDON, CONTINUE = "ABANDON", "CONTINUE"
+
+
+@dataclass(frozen=True)
+class PutHook:
+    """Put our launch hook on a group; `anew` where it was not known to be there."""
+
+    group: str
+    default_result: str
+    timeout: int
+    anew: bool
+
+
+@dataclass(frozen=True)
+class RecordOff:
+    """Write down that a balancer was seen not to send on an instance port."""
+
+    balancer: str
+    port: int
+
+
+@dataclass(frozen=True)
+class ForgetOff:
+    """Strike out that a balancer was off on an instance port: it sends."""
+
+    balancer: str
+    port: int
+
+
+@dataclass(frozen=True)
+class SetPolicies:
+    """Set the whole list of policies on an instance port; the API replaces it, so those of others are in it.
+
+    `create` names the ProxyProtocol policy to create first, if any; `sends` tells what the list makes of the port.
+    """
+
+    balancer: str
+    port: int
+    policies: tuple[str, ...]
+    sends: bool
+    create: str = ""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Ask machines, all the same, by Run Command."""
+
+    ask: Ask
+    machines: tuple[Machine, ...]
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Let a launching instance into service."""
+
+    machine: Machine
+    group: str
+
+
+Action = PutHook | RecordOff | ForgetOff | SetPolicies | Send | Admit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Why, what, whether something is waited for, and in how many seconds to look again (0: an event will tell)."""
+
+    reason: str
+    actions: tuple[Action, ...] = ()
+    not_yet: bool = False
+    again_in: int = 0
+    findings: tuple[str, ...] = ()

@@ -1,0 +1,94 @@
+"""Auto Scaling groups, their launch hook and their waiting instances: reads, puts and completes, decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from smtp_fleet.actions import PutHook
+from smtp_fleet.elb import NotReadBack
+from smtp_fleet.fleet import HOOK_NAME, Group, Hook
+
+IDS_PAGE = 50
+"""DescribeAutoScalingInstances takes at most 50 ids (API reference)."""
+
+
+class Groups:
+    """The Region's Auto Scaling groups."""
+
+    def __init__(self, client: Any) -> None:
+        self._autoscaling = client
+
+    def all(self) -> list[Group]:
+        """Every group, without its hook: groups cannot be filtered by balancer (100 a page)."""
+        pages = self._autoscaling.get_paginator("describe_auto_scaling_groups").paginate(MaxRecords=100)
+        return [_group(described) for page in pages for described in page["AutoScalingGroups"]]
+
+    def groups_of(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """The names of the groups that the instances are in."""
+        return frozenset(instance["AutoScalingGroupName"] for instance in self._instances(instance_ids))
+
+    def with_hook(self, group: Group, hooked_since: int) -> Group:
+        """The group with our hook as it is now; `hooked_since` is what the ledger knows of it."""
+        answer = self._autoscaling.describe_lifecycle_hooks(
+            AutoScalingGroupName=group.name, LifecycleHookNames=[HOOK_NAME]
+        )
+        for hook in answer["LifecycleHooks"]:
+            if hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING":
+                seen = Hook(hook["DefaultResult"], hook["HeartbeatTimeout"])
+                return replace(group, hook=seen, hooked_since=hooked_since)
+        return replace(group, hook=None, hooked_since=0)
+
+    def put_hook(self, action: PutHook) -> None:
+        """Put our launch hook and read it back; raises NotReadBack."""
+        self._autoscaling.put_lifecycle_hook(
+            AutoScalingGroupName=action.group,
+            LifecycleHookName=HOOK_NAME,
+            LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING",
+            DefaultResult=action.default_result,
+            HeartbeatTimeout=action.timeout,
+        )
+        if self.with_hook(Group(action.group), 0).hook != Hook(action.default_result, action.timeout):
+            raise NotReadBack(f"lifecycle hook {HOOK_NAME} of group {action.group}")
+
+    def admit(self, group: str, instance_id: str) -> bool:
+        """Complete our lifecycle action; False where the instance no longer waits, so that there is nothing to do.
+
+        "No active Lifecycle Action" is told both for a finished action and, for moments, for one that has just begun:
+        only an instance that still waits makes it an error worth a retry.
+        """
+        try:
+            self._autoscaling.complete_lifecycle_action(
+                AutoScalingGroupName=group,
+                LifecycleHookName=HOOK_NAME,
+                InstanceId=instance_id,
+                LifecycleActionResult="CONTINUE",
+            )
+        except self._autoscaling.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError" or self._waits(instance_id):
+                raise
+            return False
+        return True
+
+    def _waits(self, instance_id: str) -> bool:
+        return any(i["LifecycleState"] == "Pending:Wait" for i in self._instances([instance_id]))
+
+    def _instances(self, instance_ids: Iterable[str]) -> list[Mapping[str, Any]]:
+        ids = sorted(instance_ids)
+        return [
+            instance
+            for start in range(0, len(ids), IDS_PAGE)
+            for instance in self._autoscaling.describe_auto_scaling_instances(
+                InstanceIds=ids[start : start + IDS_PAGE]
+            )["AutoScalingInstances"]
+        ]
+
+
+def _group(described: Mapping[str, Any]) -> Group:
+    sources = (s["Identifier"] for s in described.get("TrafficSources", ()) if s.get("Type", "elb") == "elb")
+    return Group(
+        name=described["AutoScalingGroupName"],
+        balancers=frozenset((*described.get("LoadBalancerNames", ()), *sources)),
+        states={i["InstanceId"]: i["LifecycleState"] for i in described.get("Instances", ())},
+    )

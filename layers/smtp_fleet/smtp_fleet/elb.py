@@ -1,0 +1,147 @@
+"""Classic load balancers and their tags: reads them as values, carries out `SetPolicies`, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from smtp_fleet.actions import SetPolicies
+from smtp_fleet.fleet import Listener, LoadBalancer
+
+TAGS_PAGE = 20
+"""DescribeTags takes at most 20 names (classic API reference, LoadBalancerNamesMax20)."""
+
+
+class NotReadBack(Exception):
+    """A write succeeded, but the state read afterwards does not show it."""
+
+
+class LoadBalancers:
+    """The Region's classic load balancers."""
+
+    def __init__(self, elb: Any, tagging: Any) -> None:
+        self._elb = elb
+        self._tagging = tagging
+
+    def tags(self, names: Iterable[str], key: str) -> dict[str, str | None]:
+        """The value of one tag on each of the named balancers that exist; None where it is not set."""
+        found: dict[str, str | None] = {}
+        for page in _pages(sorted(names), TAGS_PAGE):
+            for one in self._each(page, self._describe_tags):
+                values = {tag["Key"]: tag.get("Value", "") for tag in one["Tags"]}
+                found[one["LoadBalancerName"]] = values.get(key)
+        return found
+
+    def tagged(self, key: str) -> dict[str, str]:
+        """Every classic balancer with the tag, and its value, by the tagging API (100 a page)."""
+        pages = self._tagging.get_paginator("get_resources").paginate(
+            TagFilters=[{"Key": key}], ResourceTypeFilters=["elasticloadbalancing:loadbalancer"]
+        )
+        found = {}
+        for page in pages:
+            for resource in page["ResourceTagMappingList"]:
+                # v2 balancers come under the same type; only a classic ARN has nothing but a name after its type.
+                kind, _, name = resource["ResourceARN"].rpartition(":")[2].partition("/")
+                if kind == "loadbalancer" and "/" not in name:
+                    found[name] = next(tag["Value"] for tag in resource["Tags"] if tag["Key"] == key)
+        return found
+
+    def read(self, names: Iterable[str]) -> list[LoadBalancer]:
+        """The named balancers that exist, with the types of their policies."""
+        wanted = sorted(names)
+        return [self._load_balancer(d) for d in self._each(wanted, self._describe)] if wanted else []
+
+    def read_all(self, also: Iterable[str]) -> list[LoadBalancer]:
+        """Every balancer that has a policy on some instance port, and those named in `also` (400 a page)."""
+        wanted = frozenset(also)
+        pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=400)
+        described = (d for page in pages for d in page["LoadBalancerDescriptions"])
+        return [
+            self._load_balancer(d)
+            for d in described
+            if d["LoadBalancerName"] in wanted or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
+        ]
+
+    def apply(self, action: SetPolicies) -> None:
+        """Create the policy if told to, set the port's whole list, and read it back; raises NotReadBack."""
+        if action.create:
+            self._create(action.balancer, action.create)
+        self._elb.set_load_balancer_policies_for_backend_server(
+            LoadBalancerName=action.balancer, InstancePort=action.port, PolicyNames=list(action.policies)
+        )
+        [described] = self._describe([action.balancer])
+        if set(_backend(described).get(action.port, ())) != set(action.policies):
+            raise NotReadBack(f"policies on instance port {action.port} of {action.balancer}")
+
+    def _create(self, balancer: str, policy: str) -> None:
+        try:
+            self._elb.create_load_balancer_policy(
+                LoadBalancerName=balancer,
+                PolicyName=policy,
+                PolicyTypeName="ProxyProtocolPolicyType",
+                PolicyAttributes=[{"AttributeName": "ProxyProtocol", "AttributeValue": "true"}],
+            )
+        except self._elb.exceptions.DuplicatePolicyNameException:
+            # Somebody else created it since we looked; what it is shows when the types are read again.
+            if policy not in self._proxy_policies(balancer):
+                raise
+
+    def _load_balancer(self, described: dict[str, Any]) -> LoadBalancer:
+        name, policies = described["LoadBalancerName"], described.get("Policies", {})
+        names = frozenset(policies.get("OtherPolicies", ()))
+        return LoadBalancer(
+            name=name,
+            listeners=tuple(_listener(x["Listener"]) for x in described["ListenerDescriptions"]),
+            policies=names | {p["PolicyName"] for kind in _STICKY for p in policies.get(kind, ())},
+            proxy_policies=self._proxy_policies(name) if names else frozenset(),
+            backend=_backend(described),
+            instances=frozenset(i["InstanceId"] for i in described.get("Instances", ())),
+        )
+
+    def _proxy_policies(self, balancer: str) -> frozenset[str]:
+        """Told by type and attribute; DescribeLoadBalancers gives names only."""
+        answer = self._elb.describe_load_balancer_policies(LoadBalancerName=balancer)
+        return frozenset(p["PolicyName"] for p in answer["PolicyDescriptions"] if _speaks_proxy(p))
+
+    def _describe(self, names: list[str]) -> list[dict[str, Any]]:
+        answer = self._elb.describe_load_balancers(LoadBalancerNames=names)
+        return list(answer["LoadBalancerDescriptions"])
+
+    def _describe_tags(self, names: list[str]) -> list[dict[str, Any]]:
+        return list(self._elb.describe_tags(LoadBalancerNames=names)["TagDescriptions"])
+
+    def _each(self, names: list[str], describe: Any) -> list[dict[str, Any]]:
+        """One call for all; if one of them is gone, which fails the whole call, one call each."""
+        try:
+            return list(describe(names))
+        except self._elb.exceptions.AccessPointNotFoundException:
+            if len(names) == 1:
+                return []
+            return [one for name in names for one in self._each([name], describe)]
+
+
+_STICKY = ("AppCookieStickinessPolicies", "LBCookieStickinessPolicies")
+
+
+def _listener(listener: dict[str, Any]) -> Listener:
+    # The API keeps the case that the caller sent, and takes the front protocol where the inner one is not given.
+    front = listener["Protocol"].upper()
+    inner = listener.get("InstanceProtocol", front).upper()
+    return Listener(listener["LoadBalancerPort"], front, listener["InstancePort"], inner)
+
+
+def _backend(described: dict[str, Any]) -> dict[int, tuple[str, ...]]:
+    return {b["InstancePort"]: tuple(b["PolicyNames"]) for b in described.get("BackendServerDescriptions", ())}
+
+
+def _speaks_proxy(policy: dict[str, Any]) -> bool:
+    attributes = {a["AttributeName"]: a["AttributeValue"] for a in policy["PolicyAttributeDescriptions"]}
+    enabled = attributes.get("ProxyProtocol", "").lower() == "true"
+    return bool(enabled and policy["PolicyTypeName"] == "ProxyProtocolPolicyType")
+
+
+def _pages(names: list[str], size: int) -> Iterator[list[str]]:
+    rest = iter(names)
+    while page := list(islice(rest, size)):
+        yield page

@@ -1,0 +1,106 @@
+"""What an event points at: where to look, never what to do. The only module that knows the shapes of events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WAKE_SOURCE = "smtp-fleet"
+"""The source of the wakes that reconcile_fleet sends to itself."""
+
+
+class UnknownEvent(ValueError):
+    """No rule of ours sends such an event."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Names to look at; `everything` is the sweep. `cause` is one short word of ours for the command history."""
+
+    cause: str
+    balancers: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
+    everything: bool = False
+
+
+def where(event: Any) -> Where:
+    """Read one event; raises UnknownEvent, which names what was expected, for a shape that no rule of ours sends."""
+    match event:
+        case {"detail-type": "Scheduled Event"}:
+            return Where("sweep", everything=True)
+        case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause)}}:
+            return Where(_word(cause), balancers=_balancers(names))
+        case {
+            "source": "aws.elasticloadbalancing",
+            "detail": {"eventName": str(call), "requestParameters": {**request}},
+        }:
+            return Where(_word(call), balancers=_balancers(_named(request)))
+        case {"source": "aws.autoscaling", "detail": {"eventName": str(call), "requestParameters": {**request}}}:
+            return _group_call(_word(call), request)
+        case {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": str(group), "EC2InstanceId": str()}}:
+            return Where("launch", groups=frozenset({group}))
+        case {"source": "aws.ssm", "detail": {"command-id": str(), "instance-id": str(instance)}}:
+            return Where("answer", instances=_instances([instance]))
+    raise UnknownEvent(f"an event of no known shape: {_describe(event)}")
+
+
+def wake(where: Where) -> dict[str, Any]:
+    """The event by which reconcile_fleet wakes itself to look at the same load balancers again."""
+    return {
+        "source": WAKE_SOURCE,
+        "detail-type": "Scheduled Event" if where.everything else "Wake",
+        "detail": {"balancers": sorted(where.balancers), "cause": where.cause},
+    }
+
+
+def _named(request: Mapping[Any, Any]) -> list[Any]:
+    """Classic requests name one balancer or a list of them; v2 requests use `name`, `resourceArns` and such."""
+    match request:
+        case {"loadBalancerName": name}:
+            return [name]
+        case {"loadBalancerNames": [*names]}:
+            return names
+    raise UnknownEvent("an Elastic Load Balancing call that names no classic load balancer")
+
+
+def _group_call(cause: str, request: Mapping[Any, Any]) -> Where:
+    """Group calls name the group; those that change balancers name these too, and a detached one only there."""
+    sources = [s.get("identifier") for s in request.get("trafficSources") or () if isinstance(s, dict)]
+    names = [n for n in (*(request.get("loadBalancerNames") or ()), *sources) if isinstance(n, str)]
+    group = request.get("autoScalingGroupName")
+    return Where(
+        cause,
+        balancers=frozenset(n for n in names if _BALANCER.fullmatch(n)),
+        groups=frozenset({group}) if isinstance(group, str) else frozenset(),
+    )
+
+
+_BALANCER = re.compile(r"[A-Za-z0-9-]{1,32}")
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+
+
+def _balancers(names: list[Any]) -> frozenset[str]:
+    bad = [name for name in names if not (isinstance(name, str) and _BALANCER.fullmatch(name))]
+    if bad:
+        raise UnknownEvent(f"load balancer name {str(bad[0])[:64]!r}: expected 1 to 32 letters, digits or hyphens")
+    return frozenset(names)
+
+
+def _instances(ids: list[str]) -> frozenset[str]:
+    """Managed instances outside EC2 (mi-…) are none of ours: they point nowhere."""
+    return frozenset(i for i in ids if _INSTANCE.fullmatch(i))
+
+
+def _word(text: str) -> str:
+    """A cause goes into a command's comment: letters only, and not many."""
+    return re.sub("[^A-Za-z]", "", text)[:40]
+
+
+def _describe(event: Any) -> str:
+    if not isinstance(event, dict):
+        return f"{type(event).__name__}, expected an object"
+    seen = f"source {str(event.get('source'))[:40]!r}, detail-type {str(event.get('detail-type'))[:60]!r}"
+    return f"{seen}, expected a classic load balancer call, a group call, a launch, an invocation or the sweep"

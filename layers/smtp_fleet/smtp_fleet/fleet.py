@@ -1,0 +1,160 @@
+"""What is there: load balancers, groups and instances that must agree, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from smtp_fleet.evidence import Machine, Record
+from smtp_fleet.tag import Mode, Wish
+
+HOOK_NAME = "smtp-fleet"
+"""The fixed name of the launch lifecycle hook that the stack keeps on the groups of its fleets."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A front port of a load balancer and the instance port behind it, with both protocols in capitals."""
+
+    port: int
+    protocol: str
+    instance_port: int
+    instance_protocol: str
+
+
+@dataclass(frozen=True)
+class LoadBalancer:
+    """A classic load balancer as the API describes it; `backend` maps instance ports to all policy names on them."""
+
+    name: str
+    listeners: tuple[Listener, ...] = ()
+    policies: frozenset[str] = frozenset()
+    proxy_policies: frozenset[str] = frozenset()
+    backend: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    instances: frozenset[str] = frozenset()
+
+    def on(self, port: int) -> tuple[str, ...]:
+        """The names of all policies on an instance port, in the order that the API tells."""
+        return self.backend.get(port, ())
+
+    def sends(self, port: int) -> bool:
+        """Whether it sends the header on an instance port: judged by the policies' type and attribute, not by name."""
+        return not self.proxy_policies.isdisjoint(self.on(port))
+
+    def sending_ports(self) -> frozenset[int]:
+        """The instance ports on which it sends the header."""
+        return frozenset(port for port in self.backend if self.sends(port))
+
+    def mail_ports(self, wish: Wish) -> frozenset[int]:
+        """The instance ports behind the front ports that the wish is about."""
+        return frozenset(listener.instance_port for listener in self.listeners if listener.port in wish.ports)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A launch lifecycle hook: what happens when it expires, and after how many seconds."""
+
+    default_result: str
+    timeout: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """An Auto Scaling group; `hooked_since` is when our hook was read back, 0 where no such time is known."""
+
+    name: str
+    balancers: frozenset[str] = frozenset()
+    states: Mapping[str, str] = field(default_factory=dict)
+    hook: Hook | None = None
+    hooked_since: int = 0
+
+    def matches(self, pattern: str) -> bool:
+        """Whether the stack may put its hook on the group: an IAM wildcard pattern over its name."""
+        return fnmatchcase(self.name, pattern)
+
+
+@dataclass(frozen=True)
+class Root:
+    """The root volume of an instance, and when the instance was launched (seconds since 1970)."""
+
+    volume: str
+    launched_at: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """An instance of the fleet: `waits` at a launch hook, and `serves`: may take traffic without our leave."""
+
+    record: Record
+    group: str = ""
+    waits: bool = False
+    serves: bool = True
+
+    @property
+    def machine(self) -> Machine:
+        """The instance and its root volume."""
+        return self.record.machine
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What must agree, observed at `now`: `off_since` tells since when each (balancer, instance port) is known off."""
+
+    now: int
+    balancers: tuple[LoadBalancer, ...]
+    wishes: Mapping[str, Wish]
+    groups: tuple[Group, ...] = ()
+    members: tuple[Member, ...] = ()
+    off_since: Mapping[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The names of its load balancers, for people."""
+        return " ".join(balancer.name for balancer in self.balancers)
+
+    def ports(self) -> tuple[int, ...]:
+        """The instance ports that the fleet is about: behind tagged mail listeners, or sent on already."""
+        tagged = [
+            b.mail_ports(self.wishes[b.name]) for b in self.balancers if self.wishes[b.name].mode is not Mode.ABSENT
+        ]
+        sending = [b.sending_ports() for b in self.balancers]
+        return tuple(sorted(frozenset().union(*tagged, *sending)))
+
+
+def ours(balancer: LoadBalancer, wish: Wish) -> bool:
+    """Whether a balancer concerns us: it is tagged, or it sends the header."""
+    return wish.mode is not Mode.ABSENT or bool(balancer.sending_ports())
+
+
+def neighbours(names: frozenset[str], groups: Iterable[Group]) -> frozenset[str]:
+    """The balancers that share groups with `names`, near or far, and these themselves."""
+    wider = names.union(*(group.balancers for group in groups if group.balancers & names))
+    return names if wider == names else neighbours(wider, groups)
+
+
+def parts(balancers: Iterable[LoadBalancer], groups: Iterable[Group]) -> list[tuple[LoadBalancer, ...]]:
+    """The balancers, parted so that those that share a group or a registered instance stay together."""
+    rest, all_groups = sorted(balancers, key=lambda b: b.name), tuple(groups)
+    found = []
+    while rest:
+        part = [rest.pop(0)]
+        for one in part:  # grows while it is read
+            near = neighbours(frozenset({one.name}), all_groups)
+            part += [b for b in rest if b.name in near or b.instances & one.instances]
+            rest = [b for b in rest if b not in part]
+        found.append(tuple(sorted(part, key=lambda b: b.name)))
+    return found
+
+
+def member(state: str, group: Group | None, registered: bool, root: Root, record: Record) -> Member:
+    """How an instance takes part: it serves unless it certainly waits under our own hook, unadmitted."""
+    waits = state == "Pending:Wait" and group is not None and group.hook is not None
+    # An instance that launched before our hook was on the group waits for somebody else's hook, not for ours.
+    held = waits and group is not None and 0 < group.hooked_since <= root.launched_at
+    return Member(
+        record=record,
+        group=group.name if group else "",
+        waits=waits,
+        serves=registered or record.admitted or not held,
+    )

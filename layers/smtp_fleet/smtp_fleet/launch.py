@@ -1,0 +1,25 @@
+"""Which launching instances may go into service, and when every launch is certainly held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from smtp_fleet.fleet import Group, Member
+
+
+def waiting(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Those of the members that wait at a launch hook of ours."""
+    return tuple(m for m in members if m.waits)
+
+
+def admitted_by_all(ports: list[tuple[Member, ...]]) -> tuple[Member, ...]:
+    """The members that every instance port of the fleet admits; one that any port holds back stays waiting."""
+    first, rest = (ports[0], ports[1:]) if ports else ((), [])
+    return tuple(m for m in first if all(m in port for port in rest))
+
+
+def held_in(group: Group, now: int, settle: int) -> int:
+    """Seconds until every launch of a group is certainly held: the settle time after our hook was read back."""
+    if group.hook is None or not group.hooked_since:
+        return settle
+    return max(0, group.hooked_since + settle - now)

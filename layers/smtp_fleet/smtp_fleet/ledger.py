@@ -1,0 +1,182 @@
+"""The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
+
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, and one `lease`. Losing it costs one round of asks
+and one settle time. It encodes and decodes; what may be written when is `evidence` and `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
+
+
+class Superseded(Exception):
+    """The row changed since it was read: somebody else wrote it, and what was about to be written is out of date."""
+
+
+class Ledger:
+    """The stack's ledger table."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._dynamodb = client
+        self._table = table
+
+    def take_lease(self, holder: str, now: int, seconds: int) -> bool:
+        """Take the stack's one lease; False while somebody else holds it."""
+        return self._put(
+            {"id": {"S": "lease"}, "holder": {"S": holder}, "until": _number(now + seconds)},
+            "attribute_not_exists(id) OR #until < :now OR holder = :holder",
+            {":now": _number(now), ":holder": {"S": holder}},
+            {"#until": "until"},
+        )
+
+    def give_back_lease(self, holder: str) -> None:
+        """Give the lease back; nothing happens where it was lost meanwhile."""
+        self._unless_refused(
+            self._dynamodb.delete_item,
+            Key={"id": {"S": "lease"}},
+            ConditionExpression="holder = :holder",
+            ExpressionAttributeValues={":holder": {"S": holder}},
+        )
+
+    def records(self, machines: Iterable[Machine]) -> dict[Machine, Record]:
+        """The record of each machine; an empty one for a machine that was never asked anything."""
+        wanted = list(machines)
+        items = self._get(_machine_id(machine) for machine in wanted)
+        return {m: _record(m, items.get(_machine_id(m), {})) for m in wanted}
+
+    def write(self, old: Record, new: Record) -> None:
+        """Replace a machine's record; raises Superseded where it is no longer what was read."""
+        if not self._put(_item(new), *_unchanged(old)):
+            raise Superseded(_machine_id(old.machine))
+
+    def off_since(self, ports: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Since when each (balancer, instance port) is known off, where it is."""
+        ids = {_off_id(*port): port for port in ports}
+        return {ids[row]: int(item["since"]["N"]) for row, item in self._get(ids).items()}
+
+    def record_off(self, balancer: str, port: int, now: int) -> None:
+        """Write down that a balancer was seen off; an earlier time stays."""
+        self._put({"id": {"S": _off_id(balancer, port)}, "since": _number(now)}, "attribute_not_exists(id)")
+
+    def forget_off(self, balancer: str, port: int) -> None:
+        """Strike out that a balancer is off: it is about to send, or does."""
+        self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": _off_id(balancer, port)}})
+
+    def hooked_since(self, groups: Iterable[str]) -> dict[str, int]:
+        """Since when our hook is known to be on each group, where it is."""
+        ids = {f"hook/{group}": group for group in groups}
+        return {ids[row]: int(item["since"]["N"]) for row, item in self._get(ids).items()}
+
+    def record_hook(self, group: str, now: int) -> None:
+        """Write down that our hook was read back on a group."""
+        self._put({"id": {"S": f"hook/{group}"}, "since": _number(now)})
+
+    def _get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The rows that exist, read consistently (BatchGetItem: at most 100 keys, and it may leave some for later)."""
+        found: dict[str, dict[str, Any]] = {}
+        rest = [{"id": {"S": row}} for row in ids]
+        while rest:
+            request = {self._table: {"Keys": rest[:100], "ConsistentRead": True}}
+            answer = self._dynamodb.batch_get_item(RequestItems=request)
+            left = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+            rest = rest[100:] + left
+            found |= {item["id"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+        return found
+
+    def _put(
+        self,
+        item: dict[str, Any],
+        condition: str = "",
+        values: dict[str, Any] | None = None,
+        names: dict[str, str] | None = None,
+    ) -> bool:
+        optional = {
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ExpressionAttributeNames": names,
+        }
+        return self._unless_refused(self._dynamodb.put_item, Item=item, **{k: v for k, v in optional.items() if v})
+
+    def _unless_refused(self, call: Any, **arguments: Any) -> bool:
+        try:
+            call(TableName=self._table, **arguments)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+def _machine_id(machine: Machine) -> str:
+    return f"machine/{machine.instance_id}/{machine.volume}"
+
+
+def _off_id(balancer: str, port: int) -> str:
+    return f"off/{balancer}/{port}"
+
+
+def _number(value: int) -> dict[str, str]:
+    return {"N": str(value)}
+
+
+def _ports(ports: Iterable[int]) -> dict[str, Any]:
+    return {"L": [_number(port) for port in sorted(ports)]}
+
+
+def _unchanged(old: Record) -> tuple[str, dict[str, Any]]:
+    """The row is as it was read: each write of ours changes at least one of these."""
+    if old == Record(old.machine):
+        return "attribute_not_exists(id)", {}
+    item = _item(old)
+    fields = ("epoch", "asked_at", "command_id", "answered", "outcome", "admitted")
+    return " AND ".join(f"{field} = :{field}" for field in fields), {f":{field}": item[field] for field in fields}
+
+
+def _item(record: Record) -> dict[str, Any]:
+    ask = record.ask
+    return {
+        "id": {"S": _machine_id(record.machine)},
+        "verb": {"S": ask.verb.value if ask else ""},
+        "ports": _ports(ask.ports if ask else ()),
+        "epoch": _number(ask.epoch if ask else 0),
+        "asked_at": _number(record.asked_at),
+        "cause": {"S": record.cause},
+        "command_id": {"S": record.command_id},
+        "sent_at": _number(record.sent_at),
+        "answered": _number(record.answered),
+        "outcome": {"S": record.outcome.value if record.outcome else ""},
+        "reason": {"S": record.reason},
+        "stored": _number(record.stored),
+        "proxy": _ports(record.proxy),
+        "plain": _ports(record.plain),
+        "admitted": {"BOOL": record.admitted},
+    }
+
+
+def _record(machine: Machine, item: dict[str, Any]) -> Record:
+    if not item:
+        return Record(machine)
+
+    def ports(field: str) -> frozenset[int]:
+        return frozenset(int(n["N"]) for n in item[field]["L"])
+
+    def number(field: str) -> int:
+        return int(item[field]["N"])
+
+    verb, outcome = item["verb"]["S"], item["outcome"]["S"]
+    return Record(
+        machine=machine,
+        ask=Ask(Verb(verb), ports("ports"), number("epoch")) if verb else None,
+        asked_at=number("asked_at"),
+        cause=item["cause"]["S"],
+        command_id=item["command_id"]["S"],
+        sent_at=number("sent_at"),
+        answered=number("answered"),
+        outcome=Outcome(outcome) if outcome else None,
+        reason=item["reason"]["S"],
+        stored=number("stored"),
+        proxy=ports("proxy"),
+        plain=ports("plain"),
+        admitted=item["admitted"]["BOOL"],
+    )

@@ -1,0 +1,94 @@
+"""Systems Manager: which agents are online, our document sent to them, and what became of it; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+from smtp_fleet.evidence import Ask, Invocation
+from smtp_fleet.settings import HandSettings
+
+BATCH = 50
+"""SendCommand takes at most 50 instance ids, DescribeInstanceInformation gives at most 50 a page (API reference)."""
+
+DELIVERY_TIMEOUT = 60
+"""Seconds for a command to reach an agent that was online moments ago."""
+
+
+class Answers:
+    """What became of the commands that were sent."""
+
+    def __init__(self, client: Any) -> None:
+        self._ssm = client
+
+    def invocations(self, command_id: str) -> dict[str, Invocation]:
+        """Each instance's part of a command; empty for a moment after it was sent (eventual consistency)."""
+        pages = self._ssm.get_paginator("list_command_invocations").paginate(CommandId=command_id, Details=True)
+        return {
+            i["InstanceId"]: Invocation(i["InstanceId"], i["Status"], i.get("StatusDetails", ""), _output(i))
+            for page in pages
+            for i in page["CommandInvocations"]
+        }
+
+
+class Commands:
+    """Our document, sent by Run Command."""
+
+    def __init__(self, client: Any, settings: HandSettings) -> None:
+        self._ssm = client
+        self._settings = settings
+
+    def online(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Those of the instances whose agent is registered and online; an unregistered one is simply not told."""
+        ids = sorted(instance_ids)
+        return frozenset(
+            information["InstanceId"]
+            for start in range(0, len(ids), BATCH)
+            for information in self._ssm.describe_instance_information(
+                Filters=[{"Key": "InstanceIds", "Values": ids[start : start + BATCH]}], MaxResults=BATCH
+            )["InstanceInformationList"]
+            if information["PingStatus"] == "Online"
+        )
+
+    def send(self, ask: Ask, instance_ids: list[str], cause: str) -> str:
+        """Send one ask to at most 50 instances, and return the command's id; `cause` is for the command history."""
+        answer = self._ssm.send_command(
+            DocumentName=self._settings.document_name,
+            DocumentVersion=self._version,
+            InstanceIds=instance_ids,
+            Parameters=self._parameters(ask),
+            Comment=comment(ask, cause),
+            TimeoutSeconds=DELIVERY_TIMEOUT,
+            MaxConcurrency=str(BATCH),
+            MaxErrors="100%",  # the default cancels the rest after one failure
+        )
+        return str(answer["Command"]["CommandId"])
+
+    def _parameters(self, ask: Ask) -> dict[str, list[str]]:
+        return {
+            "Verb": [ask.verb.value],
+            "Ports": [_ports(ask)],
+            "Epoch": [str(ask.epoch)],
+            "FrontEnd": [self._settings.front_end],
+            "TrustedClients": [self._settings.trusted_clients],
+        }
+
+    @cached_property
+    def _version(self) -> str:
+        """A stack update makes a new version without moving the default one, so the latest is named."""
+        described = self._ssm.describe_document(Name=self._settings.document_name)
+        return str(described["Document"]["LatestVersion"])
+
+
+def comment(ask: Ask, cause: str) -> str:
+    """What the command history shows of an ask, machine-readable (at most 100 characters)."""
+    return f"smtp-fleet {ask.verb.value} ports={_ports(ask).replace(' ', ',')} epoch={ask.epoch} cause={cause}"[:100]
+
+
+def _ports(ask: Ask) -> str:
+    return " ".join(map(str, sorted(ask.ports))) or "none"
+
+
+def _output(invocation: dict[str, Any]) -> str:
+    return "".join(plugin.get("Output", "") for plugin in invocation.get("CommandPlugins", ()))

@@ -1,0 +1,48 @@
+"""What a load balancer's tag asks for: a wish, or a finding where its value means nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Mode(Enum):
+    """What the tag's owner wants of a load balancer."""
+
+    ABSENT = "absent"
+    ENABLED = "enabled"
+    AUDIT = "audit"
+    DISABLED = "disabled"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One tag value, understood: the mode, and the front ports that it is about."""
+
+    mode: Mode
+    ports: frozenset[int] = frozenset()
+    finding: str = ""
+
+
+def wish(value: str | None, mail_ports: frozenset[int]) -> Wish:
+    """Read the tag's value (None: no tag); `mail_ports` are the front ports meant where it names none.
+
+    A tag value may hold no comma (elb API, AddTags), so ports are separated by spaces.
+    """
+    if value is None:
+        return Wish(Mode.ABSENT, mail_ports)
+    words = value.split()
+    match words:
+        case ["enabled" | "audit" | "disabled" as word]:
+            return Wish(Mode(word), mail_ports)
+        case [_, *_] if all(map(is_port, words)):
+            return Wish(Mode.ENABLED, frozenset(map(int, words)))
+    return Wish(
+        Mode.UNCLEAR, mail_ports, f"tag value {value[:64]!r} means nothing: expected enabled, audit, disabled or ports"
+    )
+
+
+def is_port(word: str) -> bool:
+    """Whether a word is a TCP port in plain decimal digits, 1 to 65535."""
+    return word.isascii() and word.isdigit() and word[0] != "0" and len(word) <= 5 and int(word) <= 65535

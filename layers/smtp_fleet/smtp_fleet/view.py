@@ -1,0 +1,95 @@
+"""A fleet seen from one instance port: who sends, who expects, which way it should go, and what is odd about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from smtp_fleet.evidence import Speaks
+from smtp_fleet.fleet import Fleet, LoadBalancer, Member
+from smtp_fleet.settings import MindSettings
+from smtp_fleet.tag import Mode
+
+
+class Direction(Enum):
+    """Which way an instance port is to go; STAY changes nothing."""
+
+    ON = "on"
+    OFF = "off"
+    STAY = "stay"
+
+
+@dataclass(frozen=True)
+class View:
+    """One instance port of a fleet."""
+
+    fleet: Fleet
+    port: int
+    settings: MindSettings
+
+    @property
+    def feeding(self) -> tuple[LoadBalancer, ...]:
+        """The balancers that have a listener on this instance port, or send on it."""
+        return tuple(
+            b
+            for b in self.fleet.balancers
+            if b.sends(self.port) or any(x.instance_port == self.port for x in b.listeners)
+        )
+
+    @property
+    def sending(self) -> tuple[LoadBalancer, ...]:
+        """The balancers that send the header here."""
+        return tuple(b for b in self.feeding if b.sends(self.port))
+
+    @property
+    def silent(self) -> tuple[LoadBalancer, ...]:
+        """The balancers that feed this port without the header."""
+        return tuple(b for b in self.feeding if not b.sends(self.port))
+
+    @property
+    def modes(self) -> frozenset[Mode]:
+        """What the tags of the feeding balancers ask for."""
+        return frozenset(self.fleet.wishes[b.name].mode for b in self.feeding)
+
+    @property
+    def held_back(self) -> str:
+        """Why nothing may change its direction, if so: `audit` by setting or tag, or `paused`."""
+        return "audit" if self.settings.audit or Mode.AUDIT in self.modes else "paused" if self.settings.paused else ""
+
+    @property
+    def direction(self) -> Direction:
+        """Sending dominates: while anybody sends, only an uncontradicted, not held back `disabled` ends it."""
+        if self.sending:
+            senders = {self.fleet.wishes[b.name].mode for b in self.sending}
+            ends = senders == {Mode.DISABLED} and self.modes <= {Mode.DISABLED, Mode.ABSENT} and not self.held_back
+            return Direction.OFF if ends else Direction.ON
+        if self.modes <= {Mode.ENABLED, Mode.AUDIT, Mode.ABSENT} and self.modes != {Mode.ABSENT}:
+            return Direction.ON
+        return Direction.OFF if self.modes == {Mode.DISABLED} else Direction.STAY
+
+    @property
+    def settled_in(self) -> int:
+        """Seconds until every feeding balancer has been known off for the settle time; 0: all have."""
+        if self.sending:
+            return self.settings.settle
+        since = [self.fleet.off_since.get((b.name, self.port), self.fleet.now) for b in self.feeding]
+        return max((max(0, at + self.settings.settle - self.fleet.now) for at in since), default=0)
+
+    def speaking(self, *speaks: Speaks) -> tuple[Member, ...]:
+        """The members known to speak one of these here (unknown included if named)."""
+        return tuple(m for m in self.fleet.members if m.record.speaks(self.port) in speaks)
+
+    def findings(self) -> tuple[str, ...]:
+        """What is odd about the tags here, whether or not it stops us."""
+        wishes = [(b, self.fleet.wishes[b.name]) for b in self.feeding]
+        unclear = [f"load balancer {b.name}: {wish.finding}" for b, wish in wishes if wish.finding]
+        vanished = [
+            f"load balancer {b.name}: tag vanished while sending"
+            for b, wish in wishes
+            if wish.mode is Mode.ABSENT and b.sends(self.port)
+        ]
+        contradict = Mode.DISABLED in self.modes and bool(self.modes & {Mode.ENABLED, Mode.AUDIT})
+        against = (
+            [f"tags on instance port {self.port} contradict each other: no direction is changed"] if contradict else []
+        )
+        return (*unclear, *vanished, *against)

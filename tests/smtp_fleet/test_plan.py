@@ -1,0 +1,383 @@
+"""The rows of the plan, one example each, and what holds of every plan of every small fleet."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smtp_fleet.actions import Admit, ForgetOff, PutHook, RecordOff, Send, SetPolicies
+from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
+from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Member
+from smtp_fleet.plan import plan
+from smtp_fleet.tag import Mode, wish
+from tests.smtp_fleet.world import SETTINGS, SMTP, World
+
+OURS, THEIRS = "EnableProxyProtocol", "BackendAuth"
+NOW = 1_000_000
+LONG_AGO = NOW - 10_000
+EXPECT = Ask(Verb.EXPECT, frozenset({25}), NOW)
+
+
+def balancer(sends=False, **changes):
+    policies = frozenset({OURS}) if sends else frozenset()
+    return replace(LoadBalancer("mx-1", (SMTP,), policies, policies, {25: (OURS,)} if sends else {}), **changes)
+
+
+def fleet(*balancers, tag="enabled", members=(), groups=(), off=LONG_AGO):
+    wishes = {b.name: wish(tag, SETTINGS.mail_ports) for b in balancers}
+    off_since = {(b.name, 25): off for b in balancers if not b.sends(25)} if off else {}
+    return Fleet(NOW, balancers, wishes, tuple(groups), tuple(members), off_since)
+
+
+def group(result="ABANDON", since=LONG_AGO, **changes):
+    return replace(Group("mx", frozenset({"mx-1"}), {}, Hook(result, 900), since), **changes)
+
+
+def one(name="i-1", waits=True, **record):
+    return Member(Record(Machine(name, "vol-1"), **record), "mx", waits, serves=not waits)
+
+
+def told(*arguments, **keywords):
+    return plan(fleet(*arguments, **keywords), SETTINGS)
+
+
+def test_nobody_behind_it_is_attached_at_once():
+    decision = told(balancer())
+    assert decision.reason == "nobody behind it: attaching"
+    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS),)
+
+
+def test_policies_of_others_stay_and_a_fitting_one_of_any_name_is_reused():
+    b = balancer(
+        policies=frozenset({THEIRS, "k8s-proxyprotocol-enabled"}),
+        proxy_policies=frozenset({"k8s-proxyprotocol-enabled"}),
+        backend={25: (THEIRS,)},
+    )
+    assert told(b).actions == (SetPolicies("mx-1", 25, (THEIRS, "k8s-proxyprotocol-enabled"), sends=True),)
+
+
+def test_a_group_without_our_hook_gets_it_first():
+    decision = told(balancer(), groups=[group(hook=None, hooked_since=0)])
+    assert decision.reason == "waiting until every launch is held"
+    assert decision.actions == (PutHook("mx", "ABANDON", 900, anew=True),)
+    assert decision.not_yet
+
+
+def test_the_policy_waits_for_the_settle_time_after_the_hook():
+    decision = told(balancer(), groups=[group(since=NOW - 10)])
+    assert (decision.actions, decision.not_yet, decision.again_in) == ((), True, 50)
+
+
+def test_held_launches_are_no_obstacle():
+    decision = told(balancer(), groups=[group()], members=[one()])
+    assert decision.reason == "every launch is held: attaching"
+
+
+def test_a_live_fleet_is_left_alone_and_its_launches_pass():
+    decision = told(balancer(), groups=[group("CONTINUE")], members=[one("i-1"), one("i-2", waits=False)])
+    assert decision.reason == "not yet: instances already take traffic"
+    assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx"),)
+
+
+def test_a_launch_behind_a_sending_balancer_is_asked_first():
+    decision = told(balancer(sends=True), groups=[group()], members=[one()])
+    assert decision.reason == "an instance does not expect the header yet"
+    assert decision.actions == (Send(EXPECT, (Machine("i-1", "vol-1"),)),)
+
+
+def test_it_is_not_asked_twice_while_the_ask_is_out():
+    decision = told(balancer(sends=True), groups=[group()], members=[one(ask=EXPECT, asked_at=NOW)])
+    assert (decision.actions, decision.not_yet) == ((), True)
+
+
+def test_it_is_admitted_when_it_is_known_to_expect():
+    known = one(ask=EXPECT, asked_at=NOW, answered=NOW, outcome=Outcome.OK, proxy=frozenset({25}))
+    decision = told(balancer(sends=True), groups=[group()], members=[known])
+    assert (decision.reason, decision.actions) == ("on", (Admit(Machine("i-1", "vol-1"), "mx"),))
+
+
+def test_one_that_cannot_is_held_and_named_and_the_others_are_asked():
+    cannot = one("i-1", ask=EXPECT, answered=NOW, outcome=Outcome.REFUSED, reason="two listeners")
+    decision = told(balancer(sends=True), groups=[group()], members=[cannot, one("i-2")])
+    assert decision.reason == "an instance cannot expect the header"
+    assert decision.actions == (Send(EXPECT, (Machine("i-2", "vol-1"),)),)
+    assert decision.findings == ("i-1 cannot expect the header: two listeners",)
+
+
+def test_a_lost_ask_is_repeated_with_the_same_epoch():
+    lost = one(ask=replace(EXPECT, epoch=7), asked_at=NOW - 31, answered=7, outcome=Outcome.LOST)
+    decision = told(balancer(sends=True), groups=[group()], members=[lost])
+    assert decision.actions == (Send(replace(EXPECT, epoch=7), (Machine("i-1", "vol-1"),)),)
+    assert (
+        told(
+            balancer(sends=True), groups=[group()], members=[replace(lost, record=replace(lost.record, asked_at=NOW))]
+        ).again_in
+        == 30
+    )
+
+
+def test_a_vanished_tag_is_a_finding_and_the_launches_stay_protected():
+    decision = told(balancer(sends=True), tag=None, groups=[group()], members=[one()])
+    assert decision.findings == ("load balancer mx-1: tag vanished while sending",)
+    assert decision.actions == (Send(EXPECT, (Machine("i-1", "vol-1"),)),)
+
+
+def test_disabled_takes_the_balancer_off_first():
+    b = balancer(sends=True, policies=frozenset({OURS, THEIRS}), backend={25: (THEIRS, OURS)})
+    decision = told(b, tag="disabled", members=[one(waits=False, proxy=frozenset({25}))])
+    assert decision.actions == (SetPolicies("mx-1", 25, (THEIRS,), sends=False),)
+
+
+def test_disabled_lets_postfix_go_only_when_the_balancer_has_settled():
+    expecting = one(waits=False, ask=replace(EXPECT, epoch=7), answered=7, outcome=Outcome.OK, proxy=frozenset({25}))
+    soon = told(balancer(), tag="disabled", members=[expecting], off=NOW - 10)
+    assert (soon.actions, soon.again_in) == ((), 50)
+    later = told(balancer(), tag="disabled", members=[expecting])
+    assert later.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (Machine("i-1", "vol-1"),)),)
+
+
+@pytest.mark.parametrize("tag", ["audit", "what?"])
+def test_audit_and_an_unclear_tag_change_nothing(tag):
+    assert told(balancer(), tag=tag).actions == ()
+
+
+@pytest.mark.parametrize("held_back", [{"audit": True}, {"paused": True}])
+def test_audit_and_pause_of_the_stack_change_nothing_but_protect(held_back):
+    silent, sending = fleet(balancer()), fleet(balancer(sends=True), groups=[group()], members=[one()], tag="disabled")
+    assert plan(silent, replace(SETTINGS, **held_back)).actions == ()
+    assert plan(sending, replace(SETTINGS, **held_back)).actions == (Send(EXPECT, (Machine("i-1", "vol-1"),)),)
+
+
+def test_a_balancer_never_seen_off_is_written_down_before_it_can_settle():
+    decision = told(balancer(), members=[one(waits=False)], off=0)
+    assert decision.actions == (RecordOff("mx-1", 25),)
+    assert decision.again_in == SETTINGS.settle
+
+
+def test_off_is_struck_out_when_somebody_else_switched_it_on():
+    sending = balancer(sends=True)
+    f = replace(fleet(sending), off_since={("mx-1", 25): LONG_AGO})
+    assert plan(f, SETTINGS).actions == (ForgetOff("mx-1", 25),)
+
+
+def test_contradicting_tags_change_no_direction():
+    b1, b2 = balancer(), balancer(name="mx-2")
+    f = replace(
+        fleet(b1, b2), wishes={"mx-1": wish("enabled", frozenset({25})), "mx-2": wish("disabled", frozenset({25}))}
+    )
+    decision = plan(f, SETTINGS)
+    assert decision.actions == ()
+    assert decision.findings == ("tags on instance port 25 contradict each other: no direction is changed",)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "words"),
+    [
+        ([Listener(25, "HTTP", 25, "HTTP")], "HTTP to HTTP"),
+        ([Listener(25, "TCP", 25, "SSL")], "TCP behind"),
+        (
+            [SMTP, Listener(80, "TCP", 25, "TCP")],
+            "listener 80 of mx-1, which is not a mail port, shares instance port 25",
+        ),
+    ],
+)
+def test_a_refusal_says_why_and_nothing_is_changed(listeners, words):
+    decision = told(balancer(listeners=tuple(listeners)))
+    assert decision.actions == ()
+    assert decision.reason == "refused"
+    assert words in decision.findings[0]
+
+
+def test_an_untagged_balancer_on_the_same_instance_port_is_a_refusal():
+    f = fleet(balancer(), balancer(name="web"))
+    f = replace(f, wishes=f.wishes | {"web": wish(None, frozenset({25}))})
+    assert plan(f, SETTINGS).findings == ("load balancer web, which is not tagged, also feeds instance port 25",)
+
+
+def test_a_group_that_we_may_not_hook_is_a_refusal():
+    f = fleet(balancer(), groups=[group(hook=None, hooked_since=0)])
+    decision = plan(f, replace(SETTINGS, group_name_pattern="mail-*"))
+    assert decision.actions == ()
+    assert "group mx does not match GroupNamePattern mail-*" in decision.findings[0]
+
+
+def test_two_ports_are_one_ask_and_one_admission():
+    both = balancer(sends=True, listeners=(SMTP, Listener(587, "TCP", 587, "TCP")), backend={25: (OURS,), 587: (OURS,)})
+    half = one(ask=EXPECT, answered=NOW, outcome=Outcome.OK, proxy=frozenset({25}))
+    decision = told(both, tag="25 587", groups=[group()], members=[half])
+    assert decision.actions == (Send(Ask(Verb.EXPECT, frozenset({25, 587}), NOW + 1), (Machine("i-1", "vol-1"),)),)
+
+
+# What holds of every plan of every small fleet.
+
+PORTS = st.frozensets(st.sampled_from([25, 587]))
+RECORDS = st.builds(
+    lambda ask, at, command, outcome, proxy, plain, admitted: Record(
+        Machine("i", "vol"),
+        ask,
+        at,
+        "",
+        command,
+        at,
+        ask.epoch if ask and outcome else 0,
+        outcome,
+        "",
+        0,
+        proxy,
+        plain - proxy,
+        admitted,
+    ),
+    st.none() | st.builds(Ask, st.just(Verb.EXPECT), PORTS, st.sampled_from([NOW - 900, NOW])),
+    st.sampled_from([NOW - 900, NOW]),
+    st.sampled_from(["", "c"]),
+    st.none() | st.sampled_from(Outcome),
+    PORTS,
+    PORTS,
+    st.booleans(),
+)
+
+
+@st.composite
+def fleets(draw):
+    balancers, wishes, off = [], {}, {}
+    for n in range(draw(st.integers(1, 2))):
+        name, sends, theirs = f"mx-{n}", draw(PORTS), draw(st.booleans())
+        listeners = draw(
+            st.sampled_from(
+                [(SMTP,), (SMTP, Listener(587, "SSL", 587, "TCP")), (Listener(25, "HTTP", 25, "HTTP"),), ()]
+            )
+        )
+        proxy = frozenset({draw(st.sampled_from([OURS, "foreign"]))}) if sends or draw(st.booleans()) else frozenset()
+        others = (THEIRS,) if theirs else ()
+        backend = {p: (*others, *(proxy if p in sends else ())) for p in (25, 587) if theirs or p in sends}
+        balancers.append(LoadBalancer(name, listeners, proxy | set(others), proxy, backend))
+        wishes[name] = wish(
+            draw(st.sampled_from([None, "enabled", "25 587", "audit", "disabled", "?"])), frozenset({25})
+        )
+        off |= {(name, p): draw(st.sampled_from([LONG_AGO, NOW - 10])) for p in draw(PORTS)}
+    groups = [
+        group(draw(st.sampled_from(["ABANDON", "CONTINUE"])), draw(st.sampled_from([0, LONG_AGO, NOW - 10])))
+        for _ in range(draw(st.integers(0, 1)))
+    ]
+    members = []
+    for n in range(draw(st.integers(0, 3))):
+        record = replace(draw(RECORDS), machine=Machine(f"i-{n}", draw(st.sampled_from(["vol", ""]))))
+        waits = draw(st.booleans())
+        members.append(Member(record, "mx", waits, serves=record.admitted or not waits or draw(st.booleans())))
+    return Fleet(NOW, tuple(balancers), wishes, tuple(groups), tuple(members), off)
+
+
+EVERY = settings(max_examples=1500, deadline=None)
+SETTLED = NOW - SETTINGS.settle
+
+
+def acts(decision, kind):
+    return [action for action in decision.actions if isinstance(action, kind)]
+
+
+@EVERY
+@given(fleets())
+def test_no_policy_of_others_is_ever_dropped(f):
+    by_name = {b.name: b for b in f.balancers}
+    for action in acts(plan(f, SETTINGS), SetPolicies):
+        b = by_name[action.balancer]
+        assert set(b.on(action.port)) - b.proxy_policies <= set(action.policies)
+        assert len(set(action.policies)) == len(action.policies)
+
+
+@EVERY
+@given(fleets())
+def test_a_policy_is_attached_only_where_every_instance_that_may_take_traffic_expects(f):
+    for action in acts(plan(f, SETTINGS), SetPolicies):
+        if action.sends:
+            assert all(action.port in m.record.proxy for m in f.members if m.serves)
+            assert all(g.hook and g.hook.default_result == "ABANDON" and g.hooked_since for g in f.groups)
+
+
+@EVERY
+@given(fleets())
+def test_while_anybody_sends_only_those_that_expect_there_are_admitted(f):
+    sending = frozenset().union(*(b.sending_ports() for b in f.balancers))
+    by_machine = {m.machine: m for m in f.members}
+    for action in acts(plan(f, SETTINGS), Admit):
+        assert sending <= by_machine[action.machine].record.proxy
+
+
+@EVERY
+@given(fleets())
+def test_nothing_that_can_end_expecting_is_asked_before_all_balancers_have_settled(f):
+    by_machine = {m.machine: m for m in f.members}
+    for action in acts(plan(f, SETTINGS), Send):
+        for machine in action.machines:
+            record = by_machine[machine].record
+            for port in (record.proxy | (record.ask.ports if record.ask else frozenset())) - action.ask.ports:
+                feeding = [b for b in f.balancers if b.sends(port) or port in {x.instance_port for x in b.listeners}]
+                assert all(not b.sends(port) and f.off_since.get((b.name, port), NOW) <= SETTLED for b in feeding)
+
+
+@EVERY
+@given(fleets())
+def test_a_launch_that_does_not_expect_is_let_in_only_after_settling(f):
+    by_machine = {m.machine: m for m in f.members}
+    for action in acts(plan(f, SETTINGS), Admit):
+        for port in f.ports():
+            if port not in by_machine[action.machine].record.proxy:
+                feeding = [b for b in f.balancers if port in {x.instance_port for x in b.listeners}]
+                assert all(f.off_since.get((b.name, port), NOW) <= SETTLED for b in feeding)
+
+
+@EVERY
+@given(fleets())
+def test_only_disabled_takes_a_policy_off(f):
+    for action in acts(plan(f, SETTINGS), SetPolicies):
+        if not action.sends:
+            assert f.wishes[action.balancer].mode is Mode.DISABLED
+
+
+@EVERY
+@given(fleets())
+def test_an_untagged_silent_balancer_is_never_touched(f):
+    untouched = {b.name for b in f.balancers if f.wishes[b.name].mode is Mode.ABSENT}
+    assert not {action.balancer for action in acts(plan(f, SETTINGS), SetPolicies)} & untouched
+
+
+@EVERY
+@given(fleets())
+def test_a_plan_depends_on_nothing_but_the_fleet(f):
+    assert plan(f, SETTINGS) == plan(f, SETTINGS)
+
+
+def settle(world):
+    """Carry plans out, deliver everything, until a round plans nothing; at most 20 rounds."""
+    for _ in range(20):
+        decision = plan(world.fleet(), SETTINGS)
+        for action in decision.actions:
+            world.do(action)
+        busy = bool(decision.actions or world.queue or world.answers or world.admissions)
+        for deliver, waiting in (
+            (world.run, world.queue),
+            (world.answer, world.answers),
+            (world.admit, world.admissions),
+        ):
+            while waiting:
+                deliver(0)
+        if not busy and not decision.again_in:
+            return decision
+        world.now += decision.again_in
+    raise AssertionError(f"never quiet: {decision}")
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_one_balancer_ends_on_and_a_second_round_plans_nothing(grouped):
+    world = World(tags={"mx-1": "enabled"}, balancers={"mx-1": balancer()})
+    if grouped:
+        world.groups["mx"] = Group("mx", frozenset({"mx-1"}))
+    assert settle(world).reason == "on"
+    world.groups.setdefault("mx", Group("mx", frozenset({"mx-1"})))
+    settle(world)
+    world.launch("i-1", "mx")
+    assert settle(world) == replace(plan(world.fleet(), SETTINGS), reason="on", actions=())
+    assert world.instances["i-1"].state == "InService"
+    assert world.instances["i-1"].expects == {25}
+    assert world.broken_law() == []

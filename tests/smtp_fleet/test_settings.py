@@ -1,0 +1,49 @@
+"""A bad setting names itself, its value and what was expected; all of them at once."""
+
+import pytest
+
+from smtp_fleet.settings import HandSettings, MindSettings, SettingsError, names, read
+
+MIND = {
+    "TAG_KEY": "smtp-proxy-protocol",
+    "MAIL_PORTS": "25 587",
+    "POLICY_NAME": "EnableProxyProtocol",
+    "AUDIT": "false",
+    "PAUSED": "false",
+    "SETTLE_SECONDS": "60",
+    "HOOK_TIMEOUT_SECONDS": "900",
+    "GROUP_NAME_PATTERN": "*",
+    "LEDGER_TABLE": "ledger",
+    "WAKES_QUEUE_URL": "https://queue.example/wakes",
+    "ASKS_QUEUE_URL": "https://queue.example/asks",
+}
+
+
+def test_good_settings_are_read():
+    told = read(MindSettings, MIND)
+    assert told.mail_ports == {25, 587}
+    assert (told.settle, told.audit) == (60, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MAIL_PORTS", "25,587", "ports from 1 to 65535"),
+        ("MAIL_PORTS", "", "ports from 1 to 65535"),
+        ("SETTLE_SECONDS", "0", "whole seconds"),
+        ("SETTLE_SECONDS", "1m", "whole seconds"),
+        ("AUDIT", "yes", "true or false"),
+        ("POLICY_NAME", "a policy", "text that matches"),
+        ("LEDGER_TABLE", "", "a value"),
+    ],
+)
+def test_a_bad_value_names_itself_and_what_was_expected(name, value, expected):
+    with pytest.raises(SettingsError) as told:
+        read(MindSettings, MIND | {name: value})
+    assert f"{name}={value!r}: expected {expected}" in str(told.value)
+
+
+def test_all_missing_settings_are_named_at_once():
+    with pytest.raises(SettingsError) as told:
+        read(HandSettings, {})
+    assert all(f"{name}=None" in str(told.value) for name in names(HandSettings))
