@@ -43,6 +43,7 @@ cp -a /usr/share/postfix/master.cf.dist /etc/postfix/master.cf
 : >/etc/aliases; echo "nameserver 127.0.0.1" >/etc/resolv.conf # nobody answers there, at once
 printf '127.0.0.1 localhost\n::1 localhost\n%s %s.internal %s\n' "$1" "$2" "$2" >/etc/hosts
 cat >/etc/postfix/main.cf
+touch -d "1 minute ago" /etc/postfix/main.cf # Postfix waits for a file that looks half-written
 """
 
 MAIN_CF = """\

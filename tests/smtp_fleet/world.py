@@ -1,7 +1,7 @@
 """A small world of balancers, groups and instances that obeys AWS, to carry plans out in and to watch the law in.
 
 Stricter than AWS is kind: an unknown policy, a duplicate policy or a stray admission is an error. Time is a number.
-The data plane follows a policy that was taken off only after `LAG` seconds, so it may send when the API says it does not.
+The data plane follows a policy that was taken off only after `LAG` seconds: it may send when the API says it is off.
 """
 
 from __future__ import annotations

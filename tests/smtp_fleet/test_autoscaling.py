@@ -1,0 +1,65 @@
+"""The gateway to Auto Scaling: our hook, read back, and launches let go once."""
+
+import pytest
+
+from smtp_fleet.actions import PutHook
+from smtp_fleet.autoscaling import Groups
+from smtp_fleet.elb import NotReadBack
+from smtp_fleet.fleet import Group, Hook
+
+PUT = PutHook("mx", "ABANDON", 900, anew=True)
+
+
+@pytest.fixture
+def gateway(stack):
+    stack.balancer()
+    stack.group()
+    return Groups(stack.client("autoscaling"))
+
+
+def test_groups_are_read_with_balancers_and_states(stack, gateway):
+    [instance] = stack.scale(1)
+    assert gateway.all() == [Group("mx", frozenset({"mx-1"}), {instance: "InService"})]
+    assert gateway.groups_of([instance, "i-0123456789abcdef0"]) == {"mx"}
+
+
+def test_our_hook_is_put_and_read_back(stack, gateway):
+    gateway.put_hook(PUT)
+    assert gateway.with_hook(Group("mx"), 7) == Group("mx", hook=Hook("ABANDON", 900), hooked_since=7)
+
+
+def test_without_our_hook_no_time_of_it_counts(stack, gateway):
+    stack.client("autoscaling").put_lifecycle_hook(
+        AutoScalingGroupName="mx", LifecycleHookName="theirs", LifecycleTransition="autoscaling:EC2_INSTANCE_LAUNCHING"
+    )
+    assert gateway.with_hook(Group("mx"), 7) == Group("mx")
+
+
+def test_a_hook_that_does_not_show_is_said_so(stack, gateway, monkeypatch):
+    monkeypatch.setattr(stack.client("autoscaling"), "put_lifecycle_hook", lambda **_: None)
+    with pytest.raises(NotReadBack, match="hook smtp-fleet of group mx"):
+        gateway.put_hook(PUT)
+
+
+def test_a_launch_is_let_go_once(stack, gateway):
+    gateway.put_hook(PUT)
+    [instance] = stack.scale(1)
+    assert stack.states() == {instance: "Pending:Wait"}
+    assert gateway.admit("mx", instance) is True
+    assert stack.states() == {instance: "InService"}
+    assert gateway.admit("mx", instance) is False
+
+
+def test_no_active_action_on_an_instance_that_waits_is_an_error_worth_a_retry(stack, gateway, monkeypatch):
+    gateway.put_hook(PUT)
+    [instance] = stack.scale(1)
+    error = stack.client("autoscaling").exceptions.ClientError(
+        {"Error": {"Code": "ValidationError", "Message": "No active Lifecycle Action found"}}, "CompleteLifecycleAction"
+    )
+
+    def transient(**_):
+        raise error
+
+    monkeypatch.setattr(stack.client("autoscaling"), "complete_lifecycle_action", transient)
+    with pytest.raises(stack.client("autoscaling").exceptions.ClientError, match="No active"):
+        gateway.admit("mx", instance)

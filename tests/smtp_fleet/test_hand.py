@@ -1,0 +1,147 @@
+"""The hand sends what is current, waits for agents and lets go whom the ledger admits; nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from local.strict import ssm as agents
+from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record, Verb, asked
+
+ASK = Ask(Verb.EXPECT, frozenset({25}), 1_900_000_000)
+
+
+def launched(stack, count=1):
+    """Instances waiting at the hook, each asked at `stack.now`; returns their messages by instance."""
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.group()
+    stack.wake("mx-1")
+    stack.scale(count)
+    stack.wake("mx-1")
+    return {message["instance"]: message for message in stack.received("asks").values()}
+
+
+def commands(stack):
+    return stack.client("ssm").list_commands()["Commands"]
+
+
+def test_an_online_agent_gets_the_command_and_the_ledger_its_id(stack):
+    [(instance, message)] = launched(stack).items()
+    agents.register_agent(instance)
+    assert stack.hand().work({"m": message}) == set()
+    [command] = commands(stack)
+    assert command["Comment"] == f"smtp-fleet expect ports=25 epoch={stack.now} cause=test"
+    assert command["MaxErrors"] == "100%"
+    assert command["DocumentVersion"] == "1"
+    [record] = stack.ledger.records([Machine(instance, message["volume"])]).values()
+    assert (record.command_id, record.sent_at) == (command["CommandId"], stack.now)
+
+
+def test_fifty_launches_are_one_command(stack, calls):
+    messages = launched(stack, 50)
+    for instance in messages:
+        agents.register_agent(instance)
+    calls.clear()
+    assert stack.hand().work(messages) == set()
+    assert calls.count("ssm:SendCommand") == 1
+    assert calls.count("ssm:DescribeInstanceInformation") == 1
+
+
+def test_an_agent_that_is_not_there_yet_is_waited_for_and_delays_nobody(stack):
+    messages = launched(stack, 2)
+    first, second = sorted(messages)
+    agents.register_agent(second)
+    assert stack.hand().work(messages) == set()
+    assert [command["InstanceIds"] for command in commands(stack)] == [[second]]
+    assert stack.delayed("asks") == 1
+    assert ("waiting for the agent", {"instance_id": first, "waited_seconds": 0}) in stack.said
+
+
+def test_the_wait_for_an_agent_ends(stack):
+    messages = launched(stack)
+    stack.now += ASK_WAIT
+    assert stack.hand().work(messages) == set()
+    assert stack.delayed("asks") == 0
+    assert stack.phrases()[-1] == "the agent did not come online in time"
+    stack.wake("mx-1")
+    assert len(stack.received("asks")) == 1
+
+
+def test_an_ask_that_is_no_longer_current_is_dropped(stack):
+    [(instance, message)] = launched(stack).items()
+    agents.register_agent(instance)
+    assert stack.hand().work({"m": message | {"asked_at": message["asked_at"] - 1}}) == set()
+    assert commands(stack) == []
+    stack.hand().work({"m": message})
+    stack.hand().work({"m": message})
+    assert len(commands(stack)) == 1
+
+
+def test_a_machine_on_another_root_volume_is_another_machine(stack):
+    [(instance, message)] = launched(stack).items()
+    agents.register_agent(instance)
+    stack.hand().work({"m": message | {"volume": "vol-other"}})
+    assert commands(stack) == []
+    assert stack.phrases()[-1] == "dropped: no longer current"
+
+
+def test_nobody_is_admitted_whom_the_ledger_does_not_admit(stack):
+    [(instance, message)] = launched(stack).items()
+    stack.hand().work({"m": message | {"kind": "admit", "group": "mx"}})
+    assert stack.states() == {instance: "Pending:Wait"}
+
+
+def test_an_admission_that_comes_twice_is_no_error(stack):
+    [(instance, message)] = launched(stack).items()
+    record = Record(Machine(instance, message["volume"]))
+    stack.ledger.write(*admitted(stack, record))
+    admission = message | {"kind": "admit", "group": "mx"}
+    for expected in ("admitted", "no longer waits"):
+        assert stack.hand().work({"m": admission}) == set()
+        assert stack.phrases()[-1] == expected
+    assert stack.states() == {instance: "InService"}
+
+
+def admitted(stack, record):
+    [now] = stack.ledger.records([record.machine]).values()
+    return now, replace(now, admitted=True)
+
+
+@pytest.mark.parametrize(
+    "body", ["text", {}, {"kind": "ask"}, {"kind": "reboot", "instance": "i-1", "volume": "v"}, None]
+)
+def test_a_message_of_no_known_shape_goes_to_the_dead_letters(stack, body):
+    assert stack.hand().work({"m": body}) == {"m"}
+    assert commands(stack) == []
+
+
+def test_a_throttled_command_leaves_its_messages_to_the_retry(stack, monkeypatch):
+    messages = launched(stack, 2)
+    for instance in messages:
+        agents.register_agent(instance)
+
+    def throttled(**_):
+        raise RuntimeError("Rate exceeded")
+
+    monkeypatch.setattr(stack.client("ssm"), "send_command", throttled)
+    assert stack.hand().work(messages) == set(messages)
+    monkeypatch.undo()
+    assert stack.hand().work(messages) == set()
+    assert len(commands(stack)) == 1
+
+
+def test_a_command_whose_record_was_asked_anew_meanwhile_is_not_recorded(stack, monkeypatch):
+    [(instance, message)] = launched(stack).items()
+    agents.register_agent(instance)
+    machine = Machine(instance, message["volume"])
+    real = stack.client("ssm").send_command
+
+    def asked_anew_meanwhile(**arguments):
+        [old] = stack.ledger.records([machine]).values()
+        stack.ledger.write(old, asked(old, ASK, stack.now + 5, "test"))
+        return real(**arguments)
+
+    monkeypatch.setattr(stack.client("ssm"), "send_command", asked_anew_meanwhile)
+    assert stack.hand().work({"m": message}) == set()
+    [record] = stack.ledger.records([machine]).values()
+    assert (record.ask, record.command_id) == (ASK, "")

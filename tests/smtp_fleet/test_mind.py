@@ -1,0 +1,264 @@
+"""What the mind reads, writes and says, on strict moto: the fewest calls, in the safe order, idempotently."""
+
+import json
+
+import pytest
+
+from local.strict import ssm as agents
+from smtp_fleet.evidence import Machine
+
+CREATE, SET = "elb:CreateLoadBalancerPolicy", "elb:SetLoadBalancerPoliciesForBackendServer"
+DESCRIBE, TAGS = "elb:DescribeLoadBalancers", "elb:DescribeTags"
+GET, PUT, DELETE = "dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"
+
+
+def elb_calls(calls):
+    return [call for call in calls if call.startswith("elb:")]
+
+
+def test_a_new_tagged_balancer_sends_after_five_calls(stack, calls):
+    stack.balancer()
+    calls.clear()
+    assert stack.wake("mx-1") == set()
+    assert elb_calls(calls) == [TAGS, DESCRIBE, CREATE, SET, DESCRIBE]
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+    assert stack.phrases() == ["nobody behind it: attaching"]
+
+
+def test_policies_of_others_stay(stack):
+    stack.balancer()
+    elb = stack.client("elb")
+    elb.create_load_balancer_policy(
+        LoadBalancerName="mx-1", PolicyName="theirs", PolicyTypeName="PublicKeyPolicyType",
+        PolicyAttributes=[{"AttributeName": "PublicKey", "AttributeValue": "x"}],
+    )  # fmt: skip
+    elb.set_load_balancer_policies_for_backend_server(LoadBalancerName="mx-1", InstancePort=25, PolicyNames=["theirs"])
+    stack.wake("mx-1")
+    assert stack.policies() == {25: ["theirs", "EnableProxyProtocol"]}
+
+
+def test_already_right_costs_three_reads_and_nothing_is_written(stack, calls):
+    stack.balancer()
+    stack.wake("mx-1")
+    calls.clear()
+    stack.wake("mx-1")
+    assert elb_calls(calls) == [TAGS, DESCRIBE, "elb:DescribeLoadBalancerPolicies"]
+    assert stack.phrases()[-1] == "on"
+    assert [call for call in calls if call in (PUT, DELETE)] == [PUT, DELETE]  # the lease, taken and given back
+
+
+def test_an_untagged_balancer_costs_two_reads_and_no_lease(stack, calls):
+    stack.balancer("web", tag=None)
+    calls.clear()
+    stack.wake("web")
+    assert calls == [TAGS, DESCRIBE]
+    assert stack.said == [("not in the fleet", {"load_balancer": "web"})]
+
+
+def test_a_balancer_that_is_gone_is_said_to_be(stack):
+    assert stack.wake("mx-1") == set()
+    assert stack.phrases() == ["load balancer is gone"]
+
+
+def test_the_sweep_alone_does_the_same(stack, calls):
+    stack.balancer()
+    stack.balancer("web", tag=None)
+    calls.clear()
+    stack.wake()
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+    assert stack.policies("web") == {}
+    assert calls[0] == "resourcegroupstaggingapi:GetResources"
+
+
+def test_the_sweep_finds_a_tag_that_vanished_while_sending(stack):
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.client("elb").remove_tags(LoadBalancerNames=["mx-1"], Tags=[{"Key": stack.settings.tag_key}])
+    stack.wake()
+    assert stack.said[-1][1]["findings"] == ["load balancer mx-1: tag vanished while sending"]
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def test_audit_says_and_changes_nothing(stack):
+    stack.balancer(tag="audit")
+    stack.wake("mx-1")
+    assert stack.phrases() == ["audit: nobody behind it: attaching"]
+    assert stack.policies() == {}
+
+
+def test_the_ledger_forgets_that_it_was_off_before_the_policy_is_set(stack, calls):
+    stack.balancer()
+    stack.ledger.record_off("mx-1", 25, stack.now)
+    calls.clear()
+    stack.wake("mx-1")
+    assert calls.index(DELETE) < calls.index(CREATE) < calls.index(SET)
+    assert stack.ledger.off_since([("mx-1", 25)]) == {}
+
+
+def test_a_crash_before_the_policy_is_set_leaves_it_not_settled(stack, monkeypatch):
+    stack.balancer()
+    stack.ledger.record_off("mx-1", 25, 1)
+    elb = stack.client("elb")
+    monkeypatch.setattr(elb, "set_load_balancer_policies_for_backend_server", broken)
+    assert stack.wake("mx-1") == {"m"}
+    assert stack.ledger.off_since([("mx-1", 25)]) == {}
+
+
+def broken(**_):
+    raise TimeoutError("the call timed out")
+
+
+def test_a_busy_lease_sends_the_wake_again_later(stack):
+    stack.balancer()
+    stack.ledger.take_lease("somebody else", stack.now, 180)
+    assert stack.wake("mx-1") == set()
+    assert stack.phrases() == ["lease is busy: looking again later"]
+    assert stack.policies() == {}
+    assert stack.delayed("wakes") == 1
+
+
+def test_a_lease_that_its_holder_never_gave_back_runs_out(stack):
+    stack.balancer()
+    stack.ledger.take_lease("somebody who was killed", stack.now - 181, 180)
+    stack.wake("mx-1")
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def test_one_broken_fleet_does_not_hold_up_another(stack, monkeypatch):
+    stack.balancer("mx-1")
+    stack.balancer("mx-2")
+    elb = stack.client("elb")
+    real = elb.create_load_balancer_policy
+    monkeypatch.setattr(
+        elb, "create_load_balancer_policy", lambda **k: broken() if k["LoadBalancerName"] == "mx-1" else real(**k)
+    )
+    wakes = {
+        name: {"source": "smtp-fleet", "detail": {"balancers": [name], "cause": "test"}} for name in ("mx-1", "mx-2")
+    }
+    assert stack.mind().wake(wakes, "me") == {"mx-1"}
+    assert stack.policies("mx-2") == {25: ["EnableProxyProtocol"]}
+    [keys] = [keys for phrase, keys in stack.said if phrase.startswith("broken")]
+    assert keys["load_balancers"] == ["mx-1"]
+    assert stack.ledger.take_lease("somebody else", stack.now, 180)
+
+
+def test_an_event_that_is_not_understood_goes_back_and_the_others_are_handled(stack):
+    stack.balancer()
+    good = {"source": "smtp-fleet", "detail": {"balancers": ["mx-1"], "cause": "test"}}
+    assert stack.mind().wake({"bad": "no event", "good": good}, "me") == {"bad"}
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def fleet_with_launch(stack, count=1):
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.group()
+    stack.wake("mx-1")
+    return stack.scale(count)
+
+
+def test_our_hook_is_put_on_a_group_behind_a_sending_balancer(stack):
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.group()
+    stack.wake("mx-1")
+    [hook] = stack.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName="mx")["LifecycleHooks"]
+    assert (hook["LifecycleHookName"], hook["DefaultResult"], hook["HeartbeatTimeout"]) == (
+        "smtp-fleet",
+        "ABANDON",
+        900,
+    )
+    assert stack.ledger.hooked_since(["mx"]) == {"mx": stack.now}
+
+
+def test_an_ask_is_in_the_ledger_before_it_is_sent(stack, calls):
+    [instance] = fleet_with_launch(stack)
+    calls.clear()
+    stack.wake("mx-1")
+    assert calls.index(PUT, calls.index(PUT) + 1) < calls.index("sqs:SendMessage")  # the first put is the lease
+    [ask] = stack.received("asks").values()
+    [record] = stack.ledger.records([Machine(instance, ask["volume"])]).values()
+    assert (ask["kind"], ask["instance"], ask["asked_at"]) == ("ask", instance, record.asked_at)
+    assert record.ask is not None
+    assert (record.ask.verb.value, record.ask.ports, record.ask.epoch) == ("expect", {25}, stack.now)
+
+
+def test_an_ask_that_is_out_is_not_sent_again(stack):
+    fleet_with_launch(stack)
+    stack.wake("mx-1")
+    assert len(stack.received("asks")) == 1
+    stack.wake("mx-1")
+    assert stack.received("asks") == {}
+
+
+def test_an_admission_is_in_the_ledger_before_it_is_sent(stack, calls):
+    [instance] = fleet_with_launch(stack)
+    stack.wake("mx-1")
+    agents.register_agent(instance)
+    stack.hand().work(stack.received("asks"))
+    assert agents.drain(5)
+    calls.clear()
+    stack.wake("mx-1")
+    [admission] = stack.received("asks").values()
+    assert (admission["kind"], admission["instance"], admission["group"]) == ("admit", instance, "mx")
+    [record] = stack.ledger.records([Machine(instance, admission["volume"])]).values()
+    assert (record.admitted, record.proxy) == (True, {25})
+    assert calls.count(PUT) == 3  # the lease, the answer, the admission
+    assert max(i for i, call in enumerate(calls) if call == PUT) < calls.index("sqs:SendMessage")
+
+
+def test_from_launch_to_service_with_one_command_for_all(stack, calls):
+    instances = fleet_with_launch(stack, 3)
+    for instance in instances:
+        agents.register_agent(instance)
+    for _ in range(2):
+        stack.wake("mx-1")
+        assert stack.hand().work(stack.received("asks")) == set()
+        assert agents.drain(5)
+    assert set(stack.states().values()) == {"InService"}
+    assert calls.count("ssm:SendCommand") == 1
+    calls.clear()
+    stack.wake("mx-1")
+    assert stack.phrases()[-1] == "on"
+    assert [call for call in calls if call in (CREATE, SET, "sqs:SendMessage", "autoscaling:PutLifecycleHook")] == []
+
+
+def test_an_instance_that_refuses_stays_outside_and_says_why(stack):
+    [instance] = fleet_with_launch(stack)
+    agents.register_agent(instance)
+    agents.executor = refuses
+    stack.wake("mx-1")
+    stack.hand().work(stack.received("asks"))
+    assert agents.drain(5)
+    stack.wake("mx-1")
+    assert stack.said[-1][1]["findings"] == [f"{instance} cannot expect the header: two listeners"]
+    assert stack.states() == {instance: "Pending:Wait"}
+    assert stack.received("asks") == {}
+
+
+def refuses(instance_id, content, parameters, command_id):
+    verdict = {"contract": 1, "verb": "expect", "epoch": int(parameters["Epoch"][0]), "class": "refused",
+               "reason": "two listeners", "ports": {"25": "plain"}}  # fmt: skip
+    return agents.Answer("Failed", "Failed", 12, json.dumps(verdict))
+
+
+@pytest.mark.parametrize("tag", ["audit", "what?", "disabled"])
+def test_a_sending_balancer_protects_its_launches_whatever_the_tag_says_but_disabled(stack, tag):
+    fleet_with_launch(stack)
+    stack.tag(tag)
+    stack.wake("mx-1")
+    assert len(stack.received("asks")) == (0 if tag == "disabled" else 1)
+    assert stack.policies() == ({} if tag == "disabled" else {25: ["EnableProxyProtocol"]})
+
+
+def test_switched_off_it_counts_the_settle_time_from_the_read_back(stack):
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.client("elb").add_tags(
+        LoadBalancerNames=["mx-1"], Tags=[{"Key": stack.settings.tag_key, "Value": "disabled"}]
+    )
+    stack.now += 1000
+    stack.wake("mx-1")
+    assert stack.policies() == {}
+    assert stack.ledger.off_since([("mx-1", 25)]) == {("mx-1", 25): stack.now}
+    assert stack.delayed("wakes") == 1
