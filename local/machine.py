@@ -37,7 +37,12 @@ hostname "$1"; echo ready; read -r _
 _FRESH = r"""
 set -eu
 rm -rf /etc/postfix/*.db /var/lib/smtp-fleet /var/log/mail* /var/mail/* /etc/aliases*
-if [ -d /var/spool/postfix ]; then find /var/spool/postfix /var/lib/postfix -type f,s,p -delete; fi
+if [ -d /var/spool/postfix ]; then
+  find /var/spool/postfix /var/lib/postfix -type f,s,p -delete
+  for queue in active bounce corrupt defer deferred flush hold incoming private saved trace; do
+    install -d -o postfix -g root -m 0700 /var/spool/postfix/$queue
+  done
+fi
 rm -f /etc/postfix/main.cf /etc/postfix/master.cf
 cp -a /usr/share/postfix/master.cf.dist /etc/postfix/master.cf
 : >/etc/aliases; echo "nameserver 127.0.0.1" >/etc/resolv.conf # nobody answers there, at once

@@ -41,7 +41,7 @@ class Template:
         region: str = "us-east-1",
         account: str = "123456789012",
     ) -> None:
-        self.folder, self.stack, self.region, self.account = path.parent, stack, region, account
+        self.folder, self.stack, self.region, self.account = path.resolve().parent, stack, region, account
         self.endpoint, self._body = endpoint, yaml.load(path.read_text(), _Loader)
         declared = self._body.get("Parameters", {})
         if unknown := set(parameters) - set(declared):
