@@ -57,8 +57,8 @@ class Balancers:
 
     def await_server(self, name: str, instance: str) -> None:
         """Wait until a balancer forwards to an instance."""
-        listen = re.compile(rf"^listen {re.escape(name)}-\d+\n(    .*\n)*    server {re.escape(instance)} ", re.MULTILINE)
-        await_until(lambda: listen.search(self._configuration), f"{name} to forward to {instance}", 30)
+        wanted = re.compile(rf"^listen {re.escape(name)}-\d+\n(    .*\n)*    server {re.escape(instance)} ", re.M)
+        await_until(lambda: wanted.search(self._configuration), f"{name} to forward to {instance}", 30)
 
     def follow(self) -> bool:
         """Bring HAProxy to what the API describes now; False where it is that already."""

@@ -1,4 +1,4 @@
-"""The Region's instances as real machines: booted when launched, managed once their agent registers, gone when ended."""
+"""The Region's instances as real machines: booted when launched, managed once registered, gone when terminated."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class Instances:
         outcome = run_document(
             content, parameters, self.machines[instance], instance_id=instance, command_id=command, region="us-east-1"
         )
-        return ssm.Answer(
-            outcome.status, outcome.status_details, outcome.response_code, outcome.stdout, outcome.stderr
-        )
+        return ssm.Answer(outcome.status, outcome.status_details, outcome.response_code, outcome.stdout, outcome.stderr)
 
 
 class StandIns:

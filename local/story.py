@@ -1,4 +1,4 @@
-"""The main job on the local Region, step by step: each step does what an operator does and gives back what is to be seen.
+"""The main job on the local Region: each step does what an operator does and gives back what is to be seen.
 
 `make demo` tells it, the test suite holds it to what it says.
 """
@@ -84,7 +84,7 @@ class Story:
         return seen
 
     def send_mail(self, balancer: str, instance: str) -> str:
-        """Send one mail from the client's address through a balancer; gives the line of mail.log that names the client."""
+        """Send one mail from the client's address through a balancer; gives the mail log's line about the client."""
         assert isinstance(self.instances, Instances)
         machine, network = self.instances.machines[instance], self.instances.network
         network.add_address(CLIENT)

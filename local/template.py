@@ -43,11 +43,11 @@ class Template:
     ) -> None:
         self.folder, self.stack, self.region, self.account = path.resolve().parent, stack, region, account
         self.endpoint, self._body = endpoint, yaml.load(path.read_text(), _Loader)
-        declared = self._body.get("Parameters", {})
-        if unknown := set(parameters) - set(declared):
+        self.declared: dict[str, Any] = self._body.get("Parameters", {})
+        if unknown := set(parameters) - set(self.declared):
             raise KeyError(f"{path.name} has no parameter {', '.join(sorted(unknown))}")
-        self._parameters = {name: parameters.get(name, each.get("Default")) for name, each in declared.items()}
-        self._lists = {name for name, each in declared.items() if "List" in each["Type"]}
+        self._parameters = {name: parameters.get(name, each.get("Default")) for name, each in self.declared.items()}
+        self._lists = {name for name, each in self.declared.items() if "List" in each["Type"]}
         self._pseudo = {
             "AWS::AccountId": account, "AWS::NoValue": _NOTHING, "AWS::Partition": "aws", "AWS::Region": region,
             "AWS::StackName": stack, "AWS::URLSuffix": "amazonaws.com",

@@ -23,7 +23,6 @@ LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
 _replace_instances = FakeAutoScalingGroup.replace_autoscaling_group_instances
 _create_group, _put_hook = AutoScalingResponse.create_auto_scaling_group, AutoScalingBackend.create_lifecycle_hook
 _delete_hook = AutoScalingBackend.delete_lifecycle_hook
-_enter_standby, _exit_standby = AutoScalingBackend.enter_standby_instances, AutoScalingBackend.exit_standby_instances
 
 
 @dataclass
@@ -149,16 +148,6 @@ class _Backend:
         group.load_balancer_names = [name for name in group.load_balancer_names if name not in load_balancer_names]
         for name in load_balancer_names:
             self.register_groups_with(name)
-
-    def enter_standby_instances(self: Any, group_name: str, *rest: Any) -> Any:
-        activities = _enter_standby(self, group_name, *rest)
-        self.update_attached_elbs(group_name)
-        return activities
-
-    def exit_standby_instances(self: Any, group_name: str, *rest: Any) -> Any:
-        activities = _exit_standby(self, group_name, *rest)
-        self.update_attached_elbs(group_name)
-        return activities
 
     def create_lifecycle_hook(
         self: Any, name: str, as_name: str, transition: Any, timeout: int | None, result: str | None

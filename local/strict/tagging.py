@@ -41,8 +41,6 @@ _get_resources = ResourceGroupsTaggingAPIResponse.get_resources
 
 class _Defaults:
     def get_resources(self: Any) -> Any:
-        if "ResourceARNList" in self.params and ("TagFilters" in self.params or "ResourceTypeFilters" in self.params):
-            raise ResourceGroupsTaggingAPIError("InvalidParameterException", "ResourceARNList excludes filters")
         self.params.setdefault("ResourcesPerPage", 100)
         return _get_resources(self)
 

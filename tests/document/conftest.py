@@ -43,10 +43,13 @@ class Client:
             connection.sendall(header.encode() + b"\r\n")
         self.lines = connection.makefile("rb")
 
+    def line(self) -> str:
+        return self.lines.readline().decode()
+
     def reply(self) -> str:
         text = ""
         while True:
-            line = self.lines.readline().decode()
+            line = self.line()
             text += line
             if not re.match(r"\d{3}-", line):
                 return text

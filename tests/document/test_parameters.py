@@ -36,7 +36,15 @@ def test_injections_are_refused(content, name, value):
         "Ports": ["0", "025", "25,587", "25  587", " 25", "25 ", "none 25", "123456", " ".join(["25"] * 17)],
         "Epoch": ["0", "-1", "01", "1.5", "1" * 17],
         "FrontEnd": ["smtpd", "keep keep"],
-        "TrustedClients": ["all", "0.0.0.0/0 ", "10.0.0.0/8,10.0.0.0/8", "10.0.0.0/1234", "!10.0.0.1", "hash:/x", "g.h"],
+        "TrustedClients": [
+            "all",
+            "0.0.0.0/0 ",
+            "10.0.0.0/8,10.0.0.0/8",
+            "10.0.0.0/1234",
+            "!10.0.0.1",
+            "hash:/x",
+            "g.h",
+        ],
         "WaitSeconds": ["1000", "-1", "1s"],
     }.items(),
 )

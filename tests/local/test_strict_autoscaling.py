@@ -24,9 +24,9 @@ def group(aws):
             (balancer,) = self.elb.describe_load_balancers(LoadBalancerNames=[name])["LoadBalancerDescriptions"]
             return {each["InstanceId"] for each in balancer["Instances"]}
 
-        def complete(self, result="CONTINUE", hook="smtp-fleet", **who):
+        def complete(self, result="CONTINUE", hook="smtp-fleet", name="mail", **who):
             self.client.complete_lifecycle_action(
-                LifecycleHookName=hook, AutoScalingGroupName="mail", LifecycleActionResult=result, **who
+                LifecycleHookName=hook, AutoScalingGroupName=name, LifecycleActionResult=result, **who
             )
 
     return Group()
@@ -68,8 +68,14 @@ def test_events_tell_of_the_launch(launch, group):
         detail = lifecycle[0].detail
         assert (detail["EC2InstanceId"], detail["LifecycleHookName"]) == (instance, "smtp-fleet")
         group.complete(LifecycleActionToken=detail["LifecycleActionToken"])
-    assert events[-1].detail_type == "EC2 Instance Launch Successful"
-    assert group.states == {instance: "InService"}
+        assert events[-1].detail_type == "EC2 Instance Launch Successful"
+        assert group.states == {instance: "InService"}
+        group.client.set_desired_capacity(AutoScalingGroupName="mail", DesiredCapacity=0)
+    assert [each.detail_type for each in events[-2:]] == [
+        "EC2 Instance State-change Notification",
+        "EC2 Instance Terminate Successful",
+    ]
+    assert events[-1].detail["EC2InstanceId"] == instance
 
 
 def test_a_completed_launch_passes_through_proceed(launch, group):
@@ -93,7 +99,7 @@ def test_two_hooks_hold_until_both_are_completed(launch, group):
     assert group.states == {instance: "InService"}
 
 
-def test_an_abandoned_launch_is_terminated_and_replaced(launch, group, aws):
+def test_an_abandoned_launch_is_terminated_and_replaced(launch, group, aws, refused):
     """ABANDON terminates the instance, and the group launches another one (Auto Scaling user guide)."""
     launch(1, hooks=[HOOK])
     (instance,) = group.states
@@ -102,6 +108,7 @@ def test_an_abandoned_launch_is_terminated_and_replaced(launch, group, aws):
     assert machines[0]["State"]["Name"] == "terminated"
     assert [*group.states.values()] == ["Pending:Wait"]
     assert instance not in group.states
+    assert refused(group.complete, InstanceId=instance) == ("ValidationError", 400)
 
 
 @pytest.mark.parametrize("who", [{"InstanceId": "i-0"}, {"LifecycleActionToken": "0" * 36}, {}])
@@ -110,6 +117,8 @@ def test_without_an_action_there_is_nothing_to_complete(launch, group, refused, 
     launch(1, hooks=[HOOK])
     (instance,) = group.states
     assert refused(group.complete, **who) == ("ValidationError", 400)
+    assert refused(group.complete, hook="other", InstanceId=instance) == ("ValidationError", 400)
+    assert refused(group.complete, name="other", InstanceId=instance) == ("ValidationError", 400)
     group.complete(InstanceId=instance)
     with pytest.raises(Exception, match="No active Lifecycle Action found"):
         group.complete(InstanceId=instance)
@@ -144,16 +153,17 @@ def test_a_hook_is_described_as_it_was_put(launch, group, refused):
     """Defaults: 3600 s and ABANDON; a second put changes only what it names; 30 to 7200 s (PutLifecycleHook)."""
     launch(1)
     who = {"AutoScalingGroupName": "mail", "LifecycleHookName": "smtp-fleet"}
-    put = group.client.put_lifecycle_hook
+    put, launching = group.client.put_lifecycle_hook, {"LifecycleTransition": autoscaling.LAUNCHING}
     assert refused(put, **who) == ("ValidationError", 400)
-    assert refused(put, **{**who, "AutoScalingGroupName": "x"}) == ("ValidationError", 400)
-    put(**who, LifecycleTransition=autoscaling.LAUNCHING)
+    assert refused(put, **who | launching | {"AutoScalingGroupName": "x"}) == ("ValidationError", 400)
+    put(**who, **launching)
     put(**who, HeartbeatTimeout=900)
+    put(**who, DefaultResult="CONTINUE")
     assert refused(put, **who, HeartbeatTimeout=20) == ("ValidationError", 400)
     assert refused(put, **who, DefaultResult="continue") == ("ValidationError", 400)
     (hook,) = group.client.describe_lifecycle_hooks(AutoScalingGroupName="mail")["LifecycleHooks"]
-    wanted = {"DefaultResult": "ABANDON", "HeartbeatTimeout": 900, "GlobalTimeout": 90000}
-    assert hook == {**who, "LifecycleTransition": autoscaling.LAUNCHING, **wanted}
+    wanted = {"DefaultResult": "CONTINUE", "HeartbeatTimeout": 900, "GlobalTimeout": 90000}
+    assert hook == who | launching | wanted
     assert set(group.states.values()) == {"InService"}  # a hook does not hold who is already there
 
 

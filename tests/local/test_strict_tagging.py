@@ -10,6 +10,10 @@ def test_classic_and_v2_share_the_type(aws):
     aws("elb").create_load_balancer(
         LoadBalancerName="mx", Listeners=[LISTENER], AvailabilityZones=["us-east-1a"], Tags=tags
     )
+    elsewhere = [{"Key": "other", "Value": "enabled"}]
+    aws("elb").create_load_balancer(
+        LoadBalancerName="not-ours", Listeners=[LISTENER], AvailabilityZones=["us-east-1a"], Tags=elsewhere
+    )
     subnet = aws("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
     aws("elbv2").create_load_balancer(Name="web", Subnets=[subnet], Tags=tags, Type="network")
     found = aws("resourcegroupstaggingapi").get_resources(

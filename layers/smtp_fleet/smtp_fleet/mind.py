@@ -15,8 +15,8 @@ from smtp_fleet.actions import Admit, ForgetOff, Plan, PutHook, RecordOff, Send,
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
-from smtp_fleet.evidence import Machine, Record, answered, asked, believe
 from smtp_fleet.events import UnknownEvent, Where
+from smtp_fleet.evidence import Machine, Record, answered, asked, believe
 from smtp_fleet.fleet import Fleet, Group, LoadBalancer, member, neighbours, ours, parts
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.plan import plan

@@ -11,7 +11,8 @@ from smtp_fleet.tag import is_port
 
 T = TypeVar("T")
 
-_NETWORKS = r"none|[0-9a-fA-F.:/]{3,49}( [0-9a-fA-F.:/]{3,49}){0,15}"
+_NETWORK = r"[0-9a-fA-F.:]{2,39}(/[0-9]{1,3})?"
+_NETWORKS = rf"none|{_NETWORK}( {_NETWORK}){{0,15}}"
 
 
 class SettingsError(ValueError):

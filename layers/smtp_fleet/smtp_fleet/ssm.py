@@ -57,7 +57,7 @@ class Commands:
             DocumentName=self._settings.document_name,
             DocumentVersion=self._version,
             InstanceIds=instance_ids,
-            Parameters=self._parameters(ask),
+            Parameters=self.parameters(ask),
             Comment=comment(ask, cause),
             TimeoutSeconds=DELIVERY_TIMEOUT,
             MaxConcurrency=str(BATCH),
@@ -65,7 +65,8 @@ class Commands:
         )
         return str(answer["Command"]["CommandId"])
 
-    def _parameters(self, ask: Ask) -> dict[str, list[str]]:
+    def parameters(self, ask: Ask) -> dict[str, list[str]]:
+        """What the document is told: a verb, digits and fixed words."""
         return {
             "Verb": [ask.verb.value],
             "Ports": [_ports(ask)],

@@ -1,0 +1,55 @@
+# Every target sets itself up: a virtual environment from the lock, and, as root, Postfix and HAProxy by apt.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SAM := .venv-sam/bin/sam
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.done  ## the main job on a Region on this machine, told step by step
+	@local/programs demo
+	@$(PYTHON) -m local.demo
+
+test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
+	@local/programs test
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
+	@local/programs lint
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PYTHONPATH=layers/smtp_fleet $(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/cfn-lint template.yaml
+	$(PYTHON) -m local.script | shellcheck -
+	shellcheck local/programs .ci/run
+
+build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PATH
+	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --region us-east-1
+	SAM_CLI_TELEMETRY=0 $(SAM) build
+
+deploy: build  ## sam deploy, with its few questions the first time
+	$(SAM) deploy $(if $(wildcard samconfig.toml),,--guided)
+
+script: $(VENV)/.done  ## the script that runs on the instances
+	@$(PYTHON) -m local.script
+
+lock:  ## resolve the dependencies anew (needs uv)
+	for name in layers/smtp_fleet/requirements requirements/dev requirements/sam; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-header --no-annotate $$name.in --output-file $$name.txt; \
+	done
+
+clean:  ## remove what the other targets made here
+	rm -rf $(VENV) .venv-sam .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.done: requirements/dev.txt
+	@local/programs venv $(VENV) requirements/dev.txt
+
+.venv-sam/.done: requirements/sam.txt
+	@local/programs venv .venv-sam requirements/sam.txt
+
+.PHONY: help demo test lint build deploy script lock clean

@@ -1,0 +1,58 @@
+"""The functions' doors: thin, and quick to start."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {
+    "PATH": os.defpath,
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "PYTHONPATH": "layers/smtp_fleet",
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "TAG_KEY": "smtp-proxy-protocol",
+    "MAIL_PORTS": "25",
+    "POLICY_NAME": "EnableProxyProtocol",
+    "AUDIT": "false",
+    "PAUSED": "false",
+    "SETTLE_SECONDS": "60",
+    "HOOK_TIMEOUT_SECONDS": "900",
+    "GROUP_NAME_PATTERN": "*",
+    "LEDGER_TABLE": "ledger",
+    "WAKES_QUEUE_URL": "https://queue.example/wakes",
+    "ASKS_QUEUE_URL": "https://queue.example/asks",
+    "DOCUMENT_NAME": "document",
+    "FRONT_END": "postscreen",
+    "TRUSTED_CLIENTS": "none",
+}
+FUNCTIONS = sorted(Path("functions").iterdir())
+
+
+def start(function, code, **environment):
+    program = f"import sys; sys.path.insert(0, {str(function)!r}); {code}"
+    return subprocess.run(
+        [sys.executable, "-c", program], env=ENVIRONMENT | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda path: path.name)
+def test_nothing_heavy_is_loaded_at_the_start(function):
+    told = start(function, "import app; print(*sys.modules)")
+    assert told.returncode == 0, told.stderr
+    heavy = {"pydantic", "aws_xray_sdk", "jsonschema", "fastjsonschema"}
+    assert not heavy & set(told.stdout.split())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda path: path.name)
+def test_a_missing_setting_stops_the_start_and_is_named(function):
+    told = start(function, "import app", LEDGER_TABLE="")
+    assert told.returncode != 0
+    assert "LEDGER_TABLE='': expected a value" in told.stderr
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda path: path.name)
+def test_a_door_is_one_small_file(function):
+    assert [path.name for path in function.iterdir() if path.suffix == ".py"] == ["app.py"]
+    assert len((function / "app.py").read_text().splitlines()) <= 40
