@@ -18,16 +18,8 @@ from smtp_fleet.mind import LEASE
 
 TEMPLATE = Template(Path("template.yaml"))
 RULES = TEMPLATE.resources("AWS::Events::Rule")
-FUNCTIONS = TEMPLATE.resources(
-    "AWS::Serverless::Function",
-    "CodeUri",
-    "Description",
-    "Environment",
-    "Policies",
-    "Events",
-    "Timeout",
-    "RecursiveLoop",
-)
+ASPECTS = ("CodeUri", "Description", "Environment", "Policies", "Events", "Timeout", "RecursiveLoop")
+FUNCTIONS = TEMPLATE.resources("AWS::Serverless::Function", *ASPECTS)
 DOCUMENT = yaml.safe_load(Path("documents/configure-postfix.yaml").read_text())
 
 WOKEN_BY = {
@@ -146,11 +138,13 @@ def test_the_lease_outlasts_the_function_by_a_minute():
 
 @pytest.mark.parametrize(
     ("verb", "ports", "front_end", "trusted"),
-    itertools.product(
-        Verb,
-        [frozenset(), frozenset({25}), frozenset({25, 465, 587, 65535})],
-        ["postscreen", "keep"],
-        ["none", "10.0.0.0/8", "10.0.0.0/8 192.0.2.1 2001:db8::/32"],
+    list(
+        itertools.product(
+            Verb,
+            [frozenset(), frozenset({25}), frozenset({25, 465, 587, 65535})],
+            ["postscreen", "keep"],
+            ["none", "10.0.0.0/8", "10.0.0.0/8 192.0.2.1 2001:db8::/32"],
+        )
     ),
 )
 def test_what_is_sent_fits_the_document(verb, ports, front_end, trusted):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from local.agent import substitute
 from local.machine import Machine
 
 
@@ -35,9 +36,8 @@ def test_no_postfix_once_cloud_init_has_ended_is_broken(ask, machine):
 def test_a_newer_command_may_pass_while_one_waits_for_cloud_init(ask, machine, content):
     cloud_init(machine, "touch /tmp/waiting; until [ -e /tmp/passed ]; do sleep 0.1; done")
     script = content["mainSteps"][0]["inputs"]["runCommand"][0]
-    for name, value in (("Verb", "look"), ("Ports", "25"), ("Epoch", "10"), ("WaitSeconds", "20")):
-        script = script.replace("{{ %s }}" % name, value)
-    script = script.replace("{{ FrontEnd }}", "keep").replace("{{ TrustedClients }}", "none")
+    given = {"Verb": "look", "Ports": "25", "Epoch": "10", "WaitSeconds": "20"}
+    script = substitute(script, {"FrontEnd": "keep", "TrustedClients": "none"} | given)
     machine.write("/tmp/first.sh", script.encode())
     environment = {"PATH": "/usr/bin:/bin", "AWS_SSM_INSTANCE_ID": machine.instance_id}
     first = machine.popen(["bash", "/tmp/first.sh"], environment, stdout=-1)

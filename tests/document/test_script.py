@@ -9,7 +9,7 @@ DOCUMENT = Path(__file__).parents[2] / "documents" / "configure-postfix.yaml"
 
 
 def test_shellcheck_finds_nothing(script):
-    checked = subprocess.run(["shellcheck", "-"], input=script, text=True, capture_output=True)
+    checked = subprocess.run(["shellcheck", "-"], input=script, text=True, capture_output=True, check=False)
     assert checked.stdout == ""
     assert checked.returncode == 0
 
