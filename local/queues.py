@@ -107,13 +107,13 @@ class EventSource:
                 end = time.time() + self.window
             if end is not None and (len(batch) >= self.size or time.time() >= end):
                 break
-            moments = [due for due in sqs.due(self.queue)[:1] if due > time.time()] + ([end] if end else [])
+            moments = sqs.due(self.queue)[:1] + ([end] if end else [])
             self.pulse.wait(since, max(0.001, min(moments) - time.time()) if moments else None)
         return batch
 
     def _handle(self, batch: list[dict[str, Any]]) -> None:
         began, error, failed = time.monotonic(), None, {each["messageId"] for each in batch}
-        hops = max(self._hops.pop(each["messageId"], 0) for each in batch)
+        hops = max(self._hops.get(each["messageId"], 0) for each in batch)
         if hops >= RECURSION_LIMIT and not self.function.allows_recursion:
             error, failed = "stopped as a recursive loop", set()
         else:

@@ -51,6 +51,7 @@ class Region:
         self._sources: list[EventSource] = []
         self._names = {OPERATOR: "operator"}
         self._pulse, self._news = Pulse(), Queue[Any]()
+        self._broken: Exception | None = None
         self.client = cache(self._client)
 
     def __enter__(self) -> "Region":
@@ -156,7 +157,10 @@ class Region:
                 continue
             if news is None:
                 return
-            self._handle_call(news) if isinstance(news, Call) else self._handle_happening(news)
+            try:
+                self._handle_call(news) if isinstance(news, Call) else self._handle_happening(news)
+            except Exception as broken:  # of a callback: told to whoever waits next
+                self._broken = self._broken or broken
             self._news.task_done()
             self._pulse.beat()
 
@@ -209,6 +213,8 @@ class Region:
         end = time.monotonic() + timeout
         while True:
             since = self._pulse.beats
+            if self._broken:
+                raise self._broken
             if self._is_quiet(time.time() + ahead) and since == self._pulse.beats:
                 return True
             if time.monotonic() >= end:

@@ -111,11 +111,5 @@ def test_nothing_is_left_in_the_dead_letter_queues(story, told):
 def test_no_function_said_that_anything_broke(story, told):
     lines = [record.what for record in story.region.log if record.kind == "log"]
     assert [line for line in lines if line.get("level") in ("ERROR", "WARNING")] == []
-    assert {line["message"] for line in lines} >= {
-        "nobody behind it: attaching",
-        "on",
-        "waiting for the agent",
-        "command sent",
-        "admitted",
-        "no longer waits",
-    }
+    said = {line["message"] for line in lines}
+    assert {"nobody behind it: attaching", "on", "waiting for the agent", "command sent", "admitted"} <= said

@@ -1,26 +1,6 @@
-"""A strict mock of AWS for the tests of the strictness."""
+"""What the tests of the strictness share."""
 
-from functools import cache
-
-import boto3
 import pytest
-from moto import mock_aws
-
-from local.strict import strict
-
-
-@cache
-def client(service):
-    keys = {"aws_access_key_id": "A" * 20, "aws_secret_access_key": "A"}
-    return boto3.client(service, region_name="us-east-1", **keys)
-
-
-@pytest.fixture
-def aws():
-    """Gives clients on a fresh, strict account."""
-    strict()
-    with mock_aws():
-        yield client
 
 
 @pytest.fixture

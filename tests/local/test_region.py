@@ -9,11 +9,12 @@ import textwrap
 import time
 from pathlib import Path
 from threading import enumerate as enumerate_threads
+from types import SimpleNamespace
 
 import pytest
 
 from local.region import Region
-from local.strict import ssm
+from local.strict import autoscaling, ssm
 
 ROOT = Path(__file__).parents[2]
 
@@ -237,32 +238,29 @@ def test_a_recursive_loop_is_stopped_unless_allowed(region):
 
 
 def test_the_sweep_and_the_seam_for_events(region):
-    """Scheduled rules fire on demand with their constant input; events can be lost or repeated."""
+    """Scheduled rules fire on demand with their constant input; events can be lost, repeated or delayed."""
     region.sweep()
     assert region.quiet(20)
     assert [each["wake"] for each in lines(region)] == [{"do": "sweep"}]
     elb = region.client("elb")
     elb.create_load_balancer(LoadBalancerName="mx", Listeners=[LISTENER], AvailabilityZones=["us-east-1a"])
-    for fate in ((), (0, 0)):
+    for fate in ((), (0, 0), (1,)):
         region.bus.fate = lambda event, fate=fate: fate
         elb.add_tags(LoadBalancerNames=["mx"], Tags=[{"Key": "k"}])
         assert region.quiet(20)
     assert len(lines(region)) == 1 + 2
+    assert region.quiet(20, ahead=2)
+    assert len(lines(region)) == 1 + 2 + 1
 
 
 def test_a_launch_and_its_command_are_events_too(region):
     """A held launch boots a machine, registers, runs a command, is completed; each step is an event."""
-    booted, changes = [], []
+    booted, halted, changes = [], [], []
+    region.on_terminate = halted.append
     region.on_launch = lambda instance: (booted.append(instance), region.register_agent(instance))
     region.on_elb_change = lambda: changes.append(1)
     region.executor = lambda *_: ssm.Answer("Success", "Success", 0, "{}")
-    data = {"ImageId": "ami-12c6146b", "InstanceType": "t3.micro"}
-    region.client("ec2").create_launch_template(LaunchTemplateName="mail", LaunchTemplateData=data)
-    hook = {"LifecycleHookName": "h", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"}
-    region.client("autoscaling").create_auto_scaling_group(
-        AutoScalingGroupName="mail", MinSize=1, MaxSize=1, AvailabilityZones=["us-east-1a"],
-        LaunchTemplate={"LaunchTemplateName": "mail"}, LifecycleHookSpecificationList=[hook],
-    )  # fmt: skip
+    launch(region)
     assert region.quiet(20)
     region.client("ssm").send_command(InstanceIds=booted, DocumentName="smtp-fleet-Document")
     assert region.quiet(20)
@@ -278,8 +276,52 @@ def test_a_launch_and_its_command_are_events_too(region):
         ("EC2 Command Invocation Status-change Notification", ("Answered",)),
         ("EC2 Instance Launch Successful", ("Launched",)),
     ]
-    assert len(booted) == 1
     assert changes
+    region.client("autoscaling").set_desired_capacity(AutoScalingGroupName="mail", DesiredCapacity=0)
+    assert region.quiet(20)
+    assert len(booted) == 1
+    assert halted == booted
+
+
+def test_a_hook_runs_out_by_itself(region, monkeypatch):
+    """When the heartbeat timeout is over the default result applies, with nobody asking."""
+    with monkeypatch.context() as earlier:  # the shortest timeout is 30 s: begin it 29.5 s ago
+        earlier.setattr(autoscaling, "time", SimpleNamespace(time=lambda now=time.time: now() - 29.5))
+        launch(region, HeartbeatTimeout=30, DefaultResult="CONTINUE")
+    arrived, end = [], time.monotonic() + 10
+    while not arrived and time.monotonic() < end:
+        region.quiet(0.2)
+        arrived = [e for e in region.log if e.kind == "event" and "Successful" in e.what[0]["detail-type"]]
+    assert [rules for _, rules in (each.what for each in arrived)] == [("Launched",)]
+
+
+def launch(region, **hook):
+    data = {"ImageId": "ami-12c6146b", "InstanceType": "t3.micro"}
+    region.client("ec2").create_launch_template(LaunchTemplateName="mail", LaunchTemplateData=data)
+    hook |= {"LifecycleHookName": "h", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"}
+    region.client("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName="mail", MinSize=0, MaxSize=1, DesiredCapacity=1, AvailabilityZones=["us-east-1a"],
+        LaunchTemplate={"LaunchTemplateName": "mail"}, LifecycleHookSpecificationList=[hook],
+    )  # fmt: skip
+
+
+def test_what_a_callback_breaks_is_told(region):
+    """An error of the world around the Region reaches whoever waits for quiet, instead of hanging it."""
+    region.on_elb_change = lambda: 1 / 0
+    region.client("elb").delete_load_balancer(LoadBalancerName="mx")
+    with pytest.raises(ZeroDivisionError):
+        region.quiet(20)
+
+
+def test_properties_can_be_overridden(template):
+    """A story may shorten what AWS makes long; nothing else of the template changes."""
+    overrides = {"Mind": {"RecursiveLoop": "Allow", "Timeout": 7}, "Asks": {"VisibilityTimeout": 33}}
+    with Region(template, {"Prefix": "other"}, overrides) as region:
+        mind = region.functions["Mind"]
+        assert (mind.allows_recursion, mind.timeout, mind.variables["PREFIX"]) == (True, 7, "other-")
+        url = region.template.resolve({"Ref": "Asks"})
+        attributes = region.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        assert attributes["VisibilityTimeout"] == "33"
 
 
 def test_what_moto_lacks_is_an_error_that_is_not_tried_again(region):

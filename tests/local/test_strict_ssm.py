@@ -11,7 +11,8 @@ CONTENT = {
     "schemaVersion": "2.2",
     "parameters": {
         "Verb": {"type": "String", "allowedPattern": "^(look|expect)$"},
-        "Ports": {"type": "String", "default": "", "allowedPattern": "^[0-9 ]*$"},
+        "Ports": {"type": "String", "default": "", "allowedPattern": "^[0-9 ]*$", "maxChars": 9},
+        "FrontEnd": {"type": "String", "default": "keep", "allowedValues": ["keep", "postscreen"]},
     },
     "mainSteps": [{"action": "aws:runShellScript", "name": "configure", "inputs": {"runCommand": ["echo {{Verb}}"]}}],
 }
@@ -56,6 +57,8 @@ def invocations(service, **params):
         ("InvalidParameters", {"Parameters": {"Verb": ["look", "look"]}}),
         ("InvalidParameters", {"Parameters": {"Verb": ["look\n"]}}),
         ("InvalidParameters", {"Parameters": {"Verb": ["look"], "Ports": ["25;id"]}}),
+        ("InvalidParameters", {"Parameters": {"Verb": ["look"], "Ports": ["25 587 465"]}}),
+        ("InvalidParameters", {"Parameters": {"Verb": ["look"], "FrontEnd": ["smtpd"]}}),
         ("ValidationException", {"instances": [f"i-{each}" for each in range(51)]}),
         ("ValidationException", {"Comment": "x" * 101}),
         ("ValidationException", {"TimeoutSeconds": 2592001}),
@@ -99,7 +102,8 @@ def test_a_command_is_pending_then_in_progress_then_final(service, send):
     )
     (plugin,) = invocation["CommandPlugins"]
     assert (plugin["Name"], plugin["ResponseCode"], plugin["Output"]) == ("configure", 0, DONE.stdout)
-    assert seen == [("i-1", "configure", {"Verb": ["look"], "Ports": [""]}, command["CommandId"])]
+    parameters = {"Verb": ["look"], "Ports": [""], "FrontEnd": ["keep"]}
+    assert seen == [("i-1", "configure", parameters, command["CommandId"])]
     assert changes == ["InProgress", "Success"]
 
 
@@ -129,6 +133,23 @@ def test_a_failure_counts_in_its_command(service, send):
     assert bad["CommandPlugins"][0]["Output"] == "out\n----------ERROR-------\nerr"
     one = service.get_command_invocation(CommandId=command["CommandId"], InstanceId="i-2")
     assert (one["ResponseCode"], one["StandardOutputContent"], one["StandardErrorContent"]) == (3, "out", "err")
+
+
+def test_history_is_asked_by_command_instance_and_time(service, send, refused):
+    """The filters of ListCommandInvocations and ListCommands; one invocation by its step's name (API reference)."""
+    first, second = (send()["CommandId"] for _ in range(2))
+    assert ssm.drain(5)
+    assert [each["CommandId"] for each in invocations(service)] == [second, second, first, first]
+    assert [each["CommandId"] for each in invocations(service, CommandId=first)] == [first, first]
+    assert {each["CommandId"] for each in invocations(service, InstanceId="i-2")} == {first, second}
+    assert {each["InstanceId"] for each in invocations(service, InstanceId="i-2")} == {"i-2"}
+    for key, found in {"InvokedAfter": [], "InvokedBefore": [second, first]}.items():
+        filters = [{"key": key, "value": "2100-01-01T00:00:00Z"}]
+        assert [each["CommandId"] for each in service.list_commands(Filters=filters)["Commands"]] == found
+    assert len(service.list_command_invocations(MaxResults=1)["CommandInvocations"]) == 1
+    one = {"CommandId": first, "InstanceId": "i-1"}
+    assert service.get_command_invocation(**one, PluginName="configure")["PluginName"] == "configure"
+    assert refused(service.get_command_invocation, **one, PluginName="other") == ("InvocationDoesNotExist", 400)
 
 
 def test_output_is_cut(service, send):

@@ -111,6 +111,13 @@ def test_only_an_ask_that_can_end_expecting_voids_a_known_expects():
     assert (looked.proxy, looked.plain) == (known.proxy, known.plain)
 
 
+def test_a_host_that_met_an_ask_has_let_go_of_every_other_port():
+    out = asked(Record(MACHINE), Ask(Verb.EXPECT, frozenset({587}), 5), 0, "")
+    met = answered(out, Answer(5, Outcome.OK, proxy=frozenset({587})))
+    assert [out.speaks(25), met.speaks(25), met.speaks(587)] == [Speaks.UNKNOWN, Speaks.PLAIN, Speaks.PROXY]
+    assert answered(out, Answer(5, Outcome.EDITED, proxy=frozenset({25}))).speaks(25) is Speaks.PROXY
+
+
 def test_an_answer_to_an_earlier_ask_changes_nothing():
     now = asked(Record(MACHINE), ASK, 0, "")
     late = Answer(999, Outcome.OK, proxy=frozenset({25}))

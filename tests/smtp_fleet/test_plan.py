@@ -268,7 +268,7 @@ def fleets(draw):
     return Fleet(NOW, tuple(balancers), wishes, tuple(groups), tuple(members), off)
 
 
-EVERY = settings(max_examples=1500, deadline=None)
+EVERY = settings(max_examples=800, deadline=None)
 SETTLED = NOW - SETTINGS.settle
 
 

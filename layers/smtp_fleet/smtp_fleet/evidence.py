@@ -123,8 +123,19 @@ class Record:
     admitted: bool = False
 
     def speaks(self, port: int) -> Speaks:
-        """What this machine is known to speak on a port; what no answer proves is unknown."""
-        return Speaks.PROXY if port in self.proxy else Speaks.PLAIN if port in self.plain else Speaks.UNKNOWN
+        """What this machine is known to speak on a port; what no answer proves is unknown.
+
+        A host that carried out `expect PORTS` has let go of every other port, and names only those that it had to.
+        """
+        if port in self.proxy:
+            return Speaks.PROXY
+        let_go = self.is_met and self.ask is not None and self.ask.verb is Verb.EXPECT and port not in self.ask.ports
+        return Speaks.PLAIN if let_go or port in self.plain else Speaks.UNKNOWN
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the last ask was answered, and carried out."""
+        return self.ask is not None and self.answered == self.ask.epoch and self.outcome is Outcome.OK
 
     def standing(self, now: int) -> Standing:
         """Whether the last ask is still out, cannot be met, or leaves the machine free to be asked."""

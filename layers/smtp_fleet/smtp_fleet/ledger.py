@@ -126,11 +126,11 @@ def _ports(ports: Iterable[int]) -> dict[str, Any]:
 
 def _unchanged(old: Record) -> tuple[str, dict[str, Any]]:
     """The row is as it was read: each write of ours changes at least one of these."""
-    if old == Record(old.machine):
-        return "attribute_not_exists(id)", {}
     item = _item(old)
     fields = ("epoch", "asked_at", "command_id", "answered", "outcome", "admitted")
-    return " AND ".join(f"{field} = :{field}" for field in fields), {f":{field}": item[field] for field in fields}
+    condition = " AND ".join(f"{field} = :{field}" for field in fields)
+    absent = "attribute_not_exists(id) OR " if old == Record(old.machine) else ""
+    return absent + condition, {f":{field}": item[field] for field in fields}
 
 
 def _item(record: Record) -> dict[str, Any]:
