@@ -33,7 +33,6 @@ class Function:
     folder: Path
     handler: str
     timeout: float
-    memory: int
     variables: dict[str, str]
     on_line: Callable[[str, dict[str, Any]], None]
     allows_recursion: bool = False

@@ -88,8 +88,6 @@ class Region:
         keys = {"aws_access_key_id": OPERATOR, "aws_secret_access_key": "secret"}
         return boto3.client(service, region_name=self.template.region, endpoint_url=self.endpoint, **keys)
 
-    # ---- deploying
-
     def _deploy(self) -> None:
         queues = self._resources("AWS::SQS::Queue")
         for name, queue in sorted(queues.items(), key=lambda each: "RedrivePolicy" in each[1]):  # its target first
@@ -118,7 +116,6 @@ class Region:
             folder=folder,
             handler=properties["Handler"],
             timeout=float(properties.get("Timeout", 3)),
-            memory=int(properties.get("MemorySize", 128)),
             variables=environment_of(called, properties, folder, self.template.region, key, self.endpoint),
             on_line=lambda name, line: self._record("log", name, line),
             allows_recursion=properties.get("RecursiveLoop") == "Allow",
@@ -134,8 +131,6 @@ class Region:
                 reports_failures="ReportBatchItemFailures" in asked.get("FunctionResponseTypes", []),
                 concurrency=asked.get("ScalingConfig", {}).get("MaximumConcurrency", 2),
             ))  # fmt: skip
-
-    # ---- events
 
     def _record(self, kind: str, who: str, what: Any) -> None:
         self.log.append(Record(time.time(), kind, who, what))
@@ -192,8 +187,6 @@ class Region:
         """Puts an event on the bus, whatever its source."""
         self._record("event", "aws", (event, self.bus.publish(event)))
         self._pulse.beat()
-
-    # ---- what a user does with it
 
     def sweep(self) -> None:
         """Fires the scheduled rules."""

@@ -35,7 +35,6 @@ class Answer:
 
 Executor = Callable[[str, dict[str, Any], dict[str, list[str]], str], Answer]
 executor: Executor | None = None  # (instance id, document content, parameters, command id); without one: Undeliverable
-on_change: Callable[["Invocation"], None] | None = None
 
 _changed = Condition()
 _under_way: set[tuple[str, str]] = set()
@@ -120,8 +119,6 @@ def _change(invocation: Invocation, answer: Answer) -> None:
     detail |= {"instance-id": invocation.instance_id, "status": answer.status}
     detail["requested-date-time"] = command.requested.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     announce("aws.ssm", "EC2 Command Invocation Status-change Notification", detail)
-    if on_change:
-        on_change(invocation)
 
 
 def _execute(invocation: Invocation) -> None:

@@ -197,14 +197,16 @@ def test_what_fails_comes_again_and_ends_as_a_dead_letter(region):
 @pytest.mark.parametrize(
     ("do", "error"), [("raise", "ValueError: broken"), ("die", "Runtime exited"), ("hang", "Task timed out after 1.00")]
 )
-def test_a_function_that_breaks_keeps_its_message(region, do, error):
+def test_a_function_that_breaks_keeps_its_message(template, do, error):
     """An error, a death and a timeout return the batch to the queue; a process that hangs is killed."""
-    region.functions["Mind"].timeout = 1.0
-    wake(region, do=do)
-    assert region.quiet(20, ahead=2)
-    assert [each["error"].startswith(error) for each in invocations(region)] == [True, True]
-    assert waiting(region, "Dead") == 1
-    assert len(region.functions["Mind"].pids) == (1 if do == "raise" else 0)
+    once = {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:smtp-fleet-Dead", "maxReceiveCount": 1}
+    overrides = {"Mind": {"Timeout": 1}, "Wakes": {"VisibilityTimeout": 1, "RedrivePolicy": once}}
+    with Region(template, overrides=overrides) as region:
+        wake(region, do=do)
+        assert region.quiet(20, ahead=2)
+        assert [each["error"].startswith(error) for each in invocations(region)] == [True]
+        assert waiting(region, "Dead") == 1
+        assert len(region.functions["Mind"].pids) == (1 if do == "raise" else 0)
 
 
 def test_a_delayed_message_comes_when_it_is_due(region):

@@ -79,6 +79,26 @@ def test_the_sweep_finds_a_tag_that_vanished_while_sending(stack):
     assert stack.policies() == {25: ["EnableProxyProtocol"]}
 
 
+def test_a_proxy_policy_of_somebody_else_on_an_untagged_balancer_is_none_of_our_business(stack, calls):
+    stack.balancer("k8s", tag=None)
+    elb = stack.client("elb")
+    elb.create_load_balancer_policy(
+        LoadBalancerName="k8s",
+        PolicyName="k8s-proxyprotocol-enabled",
+        PolicyTypeName="ProxyProtocolPolicyType",
+        PolicyAttributes=[{"AttributeName": "ProxyProtocol", "AttributeValue": "true"}],
+    )
+    elb.set_load_balancer_policies_for_backend_server(
+        LoadBalancerName="k8s", InstancePort=25, PolicyNames=["k8s-proxyprotocol-enabled"]
+    )
+    stack.group("k8s", ["k8s"])
+    calls.clear()
+    stack.wake("k8s")
+    stack.wake()
+    assert stack.phrases() == ["not in the fleet"] * 2
+    assert [call for call in calls if "Put" in call and "autoscaling" in call] == []
+
+
 def test_audit_says_and_changes_nothing(stack):
     stack.balancer(tag="audit")
     stack.wake("mx-1")

@@ -298,7 +298,7 @@ def test_a_policy_is_attached_only_where_every_instance_that_may_take_traffic_ex
 @EVERY
 @given(fleets())
 def test_while_anybody_sends_only_those_that_expect_there_are_admitted(f):
-    sending = frozenset().union(*(b.sending_ports() for b in f.balancers))
+    sending = {port for port in f.ports(SETTINGS) if any(b.sends(port) for b in f.balancers)}
     by_machine = {m.machine: m for m in f.members}
     for action in acts(plan(f, SETTINGS), Admit):
         assert sending <= by_machine[action.machine].record.proxy
@@ -321,7 +321,7 @@ def test_nothing_that_can_end_expecting_is_asked_before_all_balancers_have_settl
 def test_a_launch_that_does_not_expect_is_let_in_only_after_settling(f):
     by_machine = {m.machine: m for m in f.members}
     for action in acts(plan(f, SETTINGS), Admit):
-        for port in f.ports():
+        for port in f.ports(SETTINGS):
             if port not in by_machine[action.machine].record.proxy:
                 feeding = [b for b in f.balancers if port in {x.instance_port for x in b.listeners}]
                 assert all(f.off_since.get((b.name, port), NOW) <= SETTLED for b in feeding)

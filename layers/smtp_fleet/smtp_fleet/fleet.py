@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from smtp_fleet.evidence import Machine, Record
+from smtp_fleet.settings import MindSettings
 from smtp_fleet.tag import Mode, Wish
 
 HOOK_NAME = "smtp-fleet"
@@ -42,13 +43,13 @@ class LoadBalancer:
         """Whether it sends the header on an instance port: judged by the policies' type and attribute, not by name."""
         return not self.proxy_policies.isdisjoint(self.on(port))
 
-    def sending_ports(self) -> frozenset[int]:
-        """The instance ports on which it sends the header."""
-        return frozenset(port for port in self.backend if self.sends(port))
+    def marked_ports(self, policy_name: str) -> frozenset[int]:
+        """The instance ports on which it sends by the policy of our name: ours, whatever its tag says."""
+        return frozenset(port for port, on in self.backend.items() if policy_name in on and self.sends(port))
 
-    def mail_ports(self, wish: Wish) -> frozenset[int]:
-        """The instance ports behind the front ports that the wish is about."""
-        return frozenset(listener.instance_port for listener in self.listeners if listener.port in wish.ports)
+    def behind(self, ports: frozenset[int]) -> frozenset[int]:
+        """The instance ports behind these front ports."""
+        return frozenset(listener.instance_port for listener in self.listeners if listener.port in ports)
 
 
 @dataclass(frozen=True)
@@ -113,18 +114,24 @@ class Fleet:
         """The names of its load balancers, for people."""
         return " ".join(balancer.name for balancer in self.balancers)
 
-    def ports(self) -> tuple[int, ...]:
-        """The instance ports that the fleet is about: behind tagged mail listeners, or sent on already."""
-        tagged = [
-            b.mail_ports(self.wishes[b.name]) for b in self.balancers if self.wishes[b.name].mode is not Mode.ABSENT
-        ]
-        sending = [b.sending_ports() for b in self.balancers]
-        return tuple(sorted(frozenset().union(*tagged, *sending)))
+    def ports(self, settings: MindSettings) -> tuple[int, ...]:
+        """The instance ports that the fleet is about.
+
+        Those behind the ports that a tag asks for; of a tagged balancer also those behind the stack's mail ports on
+        which it sends already, by a policy of any name; and all on which the policy of our name is.
+        """
+        found: set[int] = set()
+        for b in self.balancers:
+            found |= b.marked_ports(settings.policy_name)
+            if self.wishes[b.name].mode is not Mode.ABSENT:
+                found |= b.behind(self.wishes[b.name].ports)
+                found |= {port for port in b.behind(settings.mail_ports) if b.sends(port)}
+        return tuple(sorted(found))
 
 
-def ours(balancer: LoadBalancer, wish: Wish) -> bool:
-    """Whether a balancer concerns us: it is tagged, or it sends the header."""
-    return wish.mode is not Mode.ABSENT or bool(balancer.sending_ports())
+def ours(balancer: LoadBalancer, wish: Wish, policy_name: str) -> bool:
+    """Whether a balancer concerns us: it is tagged, or it sends by the policy of our name."""
+    return wish.mode is not Mode.ABSENT or bool(balancer.marked_ports(policy_name))
 
 
 def neighbours(names: frozenset[str], groups: Iterable[Group]) -> frozenset[str]:

@@ -102,7 +102,7 @@ class Mind:
         """Whether to go on: a tag is set, or one of them sends; two reads for a balancer that is none of ours."""
         if any(value is not None for value in tags.values()):
             return True
-        if any(balancer.sending_ports() for balancer in self._aws.balancers.read(tags)):
+        if any(b.marked_ports(self._settings.policy_name) for b in self._aws.balancers.read(tags)):
             return True
         for name in sorted(where.balancers):
             self._say("not in the fleet" if name in tags else "load balancer is gone", load_balancer=name)
@@ -115,7 +115,7 @@ class Mind:
         for part in parts(seen, groups):
             wishes = {b.name: wish(tags.get(b.name), self._settings.mail_ports) for b in part}
             names = frozenset(wishes)
-            if not any(ours(b, wishes[b.name]) for b in part):
+            if not any(ours(b, wishes[b.name], self._settings.policy_name) for b in part):
                 self._say("not in the fleet", load_balancers=sorted(names))
                 continue
             try:
@@ -155,7 +155,7 @@ class Mind:
                 member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
                 for i in sorted(roots)
             ),
-            off_since=aws.ledger.off_since((b.name, port) for b in part for port in fleet.ports()),
+            off_since=aws.ledger.off_since((b.name, port) for b in part for port in fleet.ports(self._settings)),
         )
 
     def _answers(self, records: dict[Machine, Record]) -> dict[Machine, Record]:

@@ -36,7 +36,7 @@ class Row:
 
 def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     """The next step of a fleet, over all its instance ports together."""
-    views = [View(fleet, port, settings) for port in fleet.ports()]
+    views = [View(fleet, port, settings) for port in fleet.ports(settings)]
     rows = [decide(view) for view in views]
     hooks = _hooks(fleet, rows, settings)
     if hooks and any(row.attach for row in rows):
