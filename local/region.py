@@ -25,6 +25,8 @@ from local.strict.server import serve
 from local.template import Template
 
 OPERATOR = "AKIAOPERATOR00000000"
+SECRET = "secret"
+_ITSELF = "AKIAREGIONITSELF0000"
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ class Region:
         self.on_launch: Callable[[str], None] | None = None  # these three must return soon
         self.on_terminate: Callable[[str], None] | None = None
         self.on_elb_change: Callable[[], None] | None = None
+        self.on_record: Callable[[Record], None] | None = None  # and so must this
         self.functions: dict[str, Function] = {}
         self._sources: list[EventSource] = []
-        self._names = {OPERATOR: "operator"}
+        self._names = {OPERATOR: "operator", _ITSELF: "aws"}
         self._pulse, self._news = Pulse(), Queue[Any]()
         self._broken: Exception | None = None
         self.client = cache(self._client)
@@ -83,9 +86,9 @@ class Region:
         self._events.join()
         ssm.executor = None
 
-    def _client(self, service: str) -> Any:
-        """A client of the operator on the Region."""
-        keys = {"aws_access_key_id": OPERATOR, "aws_secret_access_key": "secret"}
+    def _client(self, service: str, of_the_operator: bool = True) -> Any:
+        """A client of the operator on the Region, or one whose calls are the Region's own doing."""
+        keys = {"aws_access_key_id": OPERATOR if of_the_operator else _ITSELF, "aws_secret_access_key": SECRET}
         return boto3.client(service, region_name=self.template.region, endpoint_url=self.endpoint, **keys)
 
     def _deploy(self) -> None:
@@ -133,7 +136,10 @@ class Region:
             ))  # fmt: skip
 
     def _record(self, kind: str, who: str, what: Any) -> None:
-        self.log.append(Record(time.time(), kind, who, what))
+        record = Record(time.time(), kind, who, what)
+        self.log.append(record)
+        if self.on_record:
+            self.on_record(record)
 
     def _post(self, news: Call | Happening) -> None:
         if isinstance(news, Call) and news.operation.startswith("SendMessage") and not news.error:
@@ -192,11 +198,12 @@ class Region:
         """Fires the scheduled rules."""
         for rule in self.bus.rules:
             if rule.schedule:
-                self._fire(rule)
+                self.fire(rule)
 
-    def _fire(self, rule: Rule) -> None:
+    def fire(self, rule: Rule, event: dict[str, Any] | None = None) -> None:
+        """Fires one scheduled rule, with the event that its schedule sends if none is given."""
         arn = f"arn:aws:events:{self.template.region}:{self.template.account}:rule/{rule.name}"
-        event = self._event("aws.events", "Scheduled Event", {}, (arn,))
+        event = event or self._event("aws.events", "Scheduled Event", {}, (arn,))
         self.bus.fire(rule, event)
         self._record("event", "aws", (event, (rule.name,)))
         self._pulse.beat()

@@ -6,19 +6,20 @@ from functools import partial
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
 from smtp_fleet import autoscaling, ec2, elb, ledger, mind, report, settings, sqs, ssm
 
 logger = Logger()
-say = report.saying(logger)
+metrics = Metrics()
+say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.MindSettings, os.environ)
 client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
 queue = client("sqs")
 aws = mind.Gateways(
     balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
-    groups=autoscaling.Groups(client("autoscaling")),
+    groups=autoscaling.Groups(client("autoscaling"), client("elbv2")),
     instances=ec2.Instances(client("ec2")),
     answers=ssm.Answers(client("ssm")),
     ledger=ledger.Ledger(client("dynamodb"), told.ledger_table),
@@ -27,8 +28,9 @@ aws = mind.Gateways(
 )
 
 
+@metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle a batch of wakes, and name those that must be tried again."""
-    woken = mind.Mind(told, aws, lambda: int(time.time()), say)
+    woken = mind.Mind(told, aws, lambda: int(time.time()), say, count)
     return sqs.failures(woken.wake(sqs.bodies(event), holder=context.aws_request_id))

@@ -156,7 +156,7 @@ def test_in_place_and_back(ask, machine, dial, header, case):
     assert len(blocks) == 1
     expected = case.after.replace("ADDRESS", machine.address)
     assert [words(line) for line in entries(blocks[0])] == [words(line) for line in expected.splitlines()]
-    outside = [line for line in after.replace(blocks[0], "").splitlines()]
+    outside = after.replace(blocks[0], "").splitlines()
     assert set(outside) <= set(before.splitlines())
     dial(header=header()).line()
     machine.await_log("CONNECT from [203.0.113.9]")
@@ -200,7 +200,7 @@ def test_a_read_only_file_system_ends_as_it_began(ask, machine, dial):
         ("smtp inet n - y - - smtpd\nADDRESS:25 inet n - y - - smtpd\n", "two s"),
         ("smtp inet n - y - - smtpd\n0.0.0.0:25 inet n - y - - smtpd\n", "two s"),
         ("smtp inet n - y - - smtpd\nsmtp inet n - y - - smtpd -o syslog_name=x\n", "two s"),
-        ("smtp inet n - y - - spawn user=nobody argv=/bin/echo 220 hi\n", "what answers there is not smtpd"),
+        ("smtp inet n n n - - spawn user=nobody argv=/bin/echo 220 hi\n", "what answers there is not smtpd"),
         ("127.0.0.1:smtp inet n - y - - smtpd\n", "Postfix does not listen on the address of the balancer"),
         ("smtp inet n - y - 1 postscreen\n", "postscreen has no smtpd behind it"),
     ],

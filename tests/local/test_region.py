@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from threading import Event
 from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 
@@ -209,6 +210,14 @@ def test_a_function_that_breaks_keeps_its_message(template, do, error):
         assert len(region.functions["Mind"].pids) == (1 if do == "raise" else 0)
 
 
+def test_the_lines_of_an_invocation_come_before_its_answer(region):
+    """Who has the answer can read the log, however slow its reader."""
+    mind, told = region.functions["Mind"], []
+    mind.on_line = lambda name, line: Event().wait(0.3) or told.append(line["wake"])
+    mind.invoke({"Records": [{"messageId": "1", "body": '{"do": "nothing"}'}]}, "")
+    assert told == [{"do": "nothing"}]
+
+
 def test_a_delayed_message_comes_when_it_is_due(region):
     """`quiet` looks as far ahead as it is told to."""
     wake(region, do="later")
@@ -261,10 +270,13 @@ def test_a_launch_and_its_command_are_events_too(region):
     region.on_terminate = halted.append
     region.on_launch = lambda instance: (booted.append(instance), region.register_agent(instance))
     region.on_elb_change = lambda: changes.append(1)
-    region.executor = lambda *_: ssm.Answer("Success", "Success", 0, "{}")
+    go = Event()
+    region.executor = lambda *_: go.wait(20) and ssm.Answer("Success", "Success", 0, "{}")
     launch(region)
     assert region.quiet(20)
     region.client("ssm").send_command(InstanceIds=booted, DocumentName="smtp-fleet-Document")
+    assert not region.quiet(0.5)
+    go.set()
     assert region.quiet(20)
     region.client("autoscaling").complete_lifecycle_action(
         LifecycleHookName="h", AutoScalingGroupName="mail", InstanceId=booted[0], LifecycleActionResult="CONTINUE"

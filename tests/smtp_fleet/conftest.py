@@ -29,10 +29,14 @@ class Stack:
     hand_settings: object
     urls: dict
     said: list = field(default_factory=list)
+    counted: list = field(default_factory=list)
     now: int = 2_000_000_000
 
     def say(self, phrase, **keys):
         self.said.append((phrase, keys))
+
+    def count(self, name, value=1, unit="Count"):
+        self.counted.append((name, value, unit))
 
     def phrases(self):
         return [phrase for phrase, _ in self.said]
@@ -50,19 +54,19 @@ class Stack:
     def mind(self, **changes):
         gateways = Gateways(
             balancers=elb.LoadBalancers(self.client("elb"), self.client("resourcegroupstaggingapi")),
-            groups=autoscaling.Groups(self.client("autoscaling")),
+            groups=autoscaling.Groups(self.client("autoscaling"), self.client("elbv2")),
             instances=ec2.Instances(self.client("ec2")),
             answers=ssm.Answers(self.client("ssm")),
             ledger=self.ledger,
             wakes=self.queue("wakes"),
             asks=self.queue("asks"),
         )
-        return Mind(replace(self.settings, **changes), gateways, lambda: self.now, self.say)
+        return Mind(replace(self.settings, **changes), gateways, lambda: self.now, self.say, self.count)
 
     def hand(self):
         commands = ssm.Commands(self.client("ssm"), self.hand_settings)
         groups = autoscaling.Groups(self.client("autoscaling"))
-        return Hand(commands, groups, self.ledger, self.queue("asks"), lambda: self.now, self.say)
+        return Hand(commands, groups, self.ledger, self.queue("asks"), lambda: self.now, self.say, self.count)
 
     def wake(self, *balancers, holder="me", **changes):
         """Wake the mind for some balancers, or, without names, for the sweep."""

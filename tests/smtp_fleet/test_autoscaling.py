@@ -14,13 +14,26 @@ PUT = PutHook("mx", "ABANDON", 900, anew=True)
 def gateway(stack):
     stack.balancer()
     stack.group()
-    return Groups(stack.client("autoscaling"))
+    return Groups(stack.client("autoscaling"), stack.client("elbv2"))
 
 
 def test_groups_are_read_with_balancers_and_states(stack, gateway):
     [instance] = stack.scale(1)
     assert gateway.all() == [Group("mx", frozenset({"mx-1"}), {instance: "InService"})]
     assert gateway.groups_of([instance, "i-0123456789abcdef0"]) == {"mx"}
+
+
+def test_the_ports_of_its_target_groups_are_told(stack, gateway, calls):
+    [group] = gateway.all()
+    calls.clear()
+    assert gateway.with_targets(group) == group
+    assert calls == []
+    vpc = stack.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = stack.client("elbv2").create_target_group(Name="net", Protocol="TCP", Port=25, VpcId=vpc)
+    arn = made["TargetGroups"][0]["TargetGroupArn"]
+    stack.client("autoscaling").attach_load_balancer_target_groups(AutoScalingGroupName="mx", TargetGroupARNs=[arn])
+    [group] = gateway.all()
+    assert gateway.with_targets(group).target_ports == {"net": 25}
 
 
 def test_our_hook_is_put_and_read_back(stack, gateway):
@@ -45,9 +58,9 @@ def test_a_launch_is_let_go_once(stack, gateway):
     gateway.put_hook(PUT)
     [instance] = stack.scale(1)
     assert stack.states() == {instance: "Pending:Wait"}
-    assert gateway.admit("mx", instance) is True
+    assert gateway.complete("mx", instance, "CONTINUE") is True
     assert stack.states() == {instance: "InService"}
-    assert gateway.admit("mx", instance) is False
+    assert gateway.complete("mx", instance, "CONTINUE") is False
 
 
 def test_no_active_action_on_an_instance_that_waits_is_an_error_worth_a_retry(stack, gateway, monkeypatch):
@@ -62,4 +75,4 @@ def test_no_active_action_on_an_instance_that_waits_is_an_error_worth_a_retry(st
 
     monkeypatch.setattr(stack.client("autoscaling"), "complete_lifecycle_action", transient)
     with pytest.raises(stack.client("autoscaling").exceptions.ClientError, match="No active"):
-        gateway.admit("mx", instance)
+        gateway.complete("mx", instance, "CONTINUE")

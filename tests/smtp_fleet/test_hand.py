@@ -107,6 +107,14 @@ def admitted(stack, record):
     return now, replace(now, admitted=True)
 
 
+def test_nobody_is_rejected_on_an_answer_that_is_no_longer_the_last(stack):
+    [(instance, message)] = launched(stack).items()
+    for asked_at in (message["asked_at"], 0):
+        stack.hand().work({"m": message | {"kind": "reject", "group": "mx", "asked_at": asked_at}})
+        assert stack.phrases()[-1] == "dropped: no longer current"
+    assert stack.states() == {instance: "Pending:Wait"}
+
+
 @pytest.mark.parametrize(
     "body", ["text", {}, {"kind": "ask"}, {"kind": "reboot", "instance": "i-1", "volume": "v"}, None]
 )

@@ -6,6 +6,7 @@ import pytest
 
 from local.strict import ssm as agents
 from smtp_fleet.evidence import Machine
+from tests.smtp_fleet.world import SETTINGS
 
 CREATE, SET = "elb:CreateLoadBalancerPolicy", "elb:SetLoadBalancerPoliciesForBackendServer"
 DESCRIBE, TAGS = "elb:DescribeLoadBalancers", "elb:DescribeTags"
@@ -55,9 +56,50 @@ def test_an_untagged_balancer_costs_two_reads_and_no_lease(stack, calls):
     assert stack.said == [("not in the fleet", {"load_balancer": "web"})]
 
 
+def findings(stack, phrase="finding"):
+    return [keys["finding"] for said, keys in stack.said if said == phrase]
+
+
 def test_a_balancer_that_is_gone_is_said_to_be(stack):
     assert stack.wake("mx-1") == set()
     assert stack.phrases() == ["load balancer is gone"]
+    assert stack.delayed("wakes") == 0
+
+
+def test_a_new_balancer_that_is_not_yet_visible_is_looked_for_again_three_times(stack):
+    body = {"source": "smtp-fleet", "detail": {"balancers": ["mx-1"], "cause": "CreateLoadBalancer"}}
+    for tries, delayed in ((0, 1), (1, 2), (2, 3), (3, 3)):
+        body["detail"]["tries"] = tries
+        assert stack.mind().wake({"m": body}, "me") == set()
+        assert stack.delayed("wakes") == delayed
+
+
+def test_a_finding_is_said_once_per_change(stack):
+    stack.balancer(tag="on please")
+    for _ in range(3):
+        stack.wake("mx-1")
+    [told] = findings(stack)
+    assert "'on please' means nothing" in told
+    stack.tag("enabled")
+    for _ in range(3):
+        stack.wake("mx-1")
+    assert findings(stack, "finding is over") == [told]
+    assert len(findings(stack)) == 1
+
+
+def test_what_was_done_is_counted(stack):
+    [instance] = fleet_with_launch(stack)
+    agents.register_agent(instance)
+    for _ in range(2):
+        stack.wake("mx-1")
+        stack.now += 90
+        stack.hand().work(stack.received("asks"))
+        assert agents.drain(5)
+    names = [name for name, _, _ in stack.counted]
+    assert names == ["Attached", "Configured", "Admitted", "LaunchToAdmission"]
+    _, seconds, unit = stack.counted[-1]
+    launched = stack.client("ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    assert (seconds, unit) == (stack.now - int(launched["LaunchTime"].timestamp()), "Seconds")
 
 
 def test_the_sweep_alone_does_the_same(stack, calls):
@@ -75,7 +117,7 @@ def test_the_sweep_finds_a_tag_that_vanished_while_sending(stack):
     stack.wake("mx-1")
     stack.client("elb").remove_tags(LoadBalancerNames=["mx-1"], Tags=[{"Key": stack.settings.tag_key}])
     stack.wake()
-    assert stack.said[-1][1]["findings"] == ["load balancer mx-1: tag vanished while sending"]
+    assert findings(stack) == ["load balancer mx-1: tag vanished while sending"]
     assert stack.policies() == {25: ["EnableProxyProtocol"]}
 
 
@@ -243,7 +285,7 @@ def test_from_launch_to_service_with_one_command_for_all(stack, calls):
     assert [call for call in calls if call in (CREATE, SET, "sqs:SendMessage", "autoscaling:PutLifecycleHook")] == []
 
 
-def test_an_instance_that_refuses_stays_outside_and_says_why(stack):
+def test_an_instance_that_refuses_is_given_up_and_says_why(stack):
     [instance] = fleet_with_launch(stack)
     agents.register_agent(instance)
     agents.executor = refuses
@@ -251,9 +293,13 @@ def test_an_instance_that_refuses_stays_outside_and_says_why(stack):
     stack.hand().work(stack.received("asks"))
     assert agents.drain(5)
     stack.wake("mx-1")
-    assert stack.said[-1][1]["findings"] == [f"{instance} cannot expect the header: two listeners"]
+    assert findings(stack) == [f"{instance} cannot expect the header: two listeners"]
     assert stack.states() == {instance: "Pending:Wait"}
-    assert stack.received("asks") == {}
+    stack.hand().work(stack.received("asks"))
+    assert stack.phrases()[-1] == "rejected"
+    assert instance not in stack.states()
+    [invocation] = stack.client("ssm").list_command_invocations(Details=True)["CommandInvocations"]
+    assert "two listeners" in invocation["CommandPlugins"][0]["Output"]
 
 
 def refuses(instance_id, content, parameters, command_id):
@@ -269,6 +315,28 @@ def test_a_sending_balancer_protects_its_launches_whatever_the_tag_says_but_disa
     stack.wake("mx-1")
     assert len(stack.received("asks")) == (0 if tag == "disabled" else 1)
     assert stack.policies() == ({} if tag == "disabled" else {25: ["EnableProxyProtocol"]})
+
+
+def test_switched_off_nothing_of_ours_is_left(stack):
+    instances = fleet_with_launch(stack)
+    for instance in instances:
+        agents.register_agent(instance)
+    stack.tag("disabled")
+    stack.now += 1000
+    stack.wake("mx-1")
+    assert stack.states() == dict.fromkeys(instances, "Pending:Wait")
+    for _ in range(4):
+        stack.now += SETTINGS.settle
+        stack.wake("mx-1")
+        assert stack.hand().work(stack.received("asks")) == set()
+        assert agents.drain(5)
+    assert stack.states() == dict.fromkeys(instances, "InService")
+    assert stack.policies() == {}
+    assert stack.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName="mx")["LifecycleHooks"] == []
+    [described] = stack.client("elb").describe_load_balancers(LoadBalancerNames=["mx-1"])["LoadBalancerDescriptions"]
+    assert described["Policies"]["OtherPolicies"] == []
+    rows = [row["id"]["S"] for row in stack.client("dynamodb").scan(TableName="ledger")["Items"]]
+    assert rows == ["off/mx-1/25"]
 
 
 def test_switched_off_it_counts_the_settle_time_from_the_read_back(stack):

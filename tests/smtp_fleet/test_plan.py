@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smtp_fleet.actions import Admit, ForgetOff, PutHook, RecordOff, Send, SetPolicies
+from smtp_fleet.actions import (
+    Admit,
+    DeleteHook,
+    DeletePolicy,
+    Forget,
+    ForgetOff,
+    PutHook,
+    RecordOff,
+    Reject,
+    Send,
+    SetPolicies,
+)
 from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
 from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Member
 from smtp_fleet.plan import plan
@@ -77,7 +88,7 @@ def test_held_launches_are_no_obstacle():
 def test_a_live_fleet_is_left_alone_and_its_launches_pass():
     decision = told(balancer(), groups=[group("CONTINUE")], members=[one("i-1"), one("i-2", waits=False)])
     assert decision.reason == "not yet: instances already take traffic"
-    assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx"),)
+    assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx", 0),)
 
 
 def test_a_launch_behind_a_sending_balancer_is_asked_first():
@@ -94,15 +105,25 @@ def test_it_is_not_asked_twice_while_the_ask_is_out():
 def test_it_is_admitted_when_it_is_known_to_expect():
     known = one(ask=EXPECT, asked_at=NOW, answered=NOW, outcome=Outcome.OK, proxy=frozenset({25}))
     decision = told(balancer(sends=True), groups=[group()], members=[known])
-    assert (decision.reason, decision.actions) == ("on", (Admit(Machine("i-1", "vol-1"), "mx"),))
+    assert (decision.reason, decision.actions) == ("on", (Admit(Machine("i-1", "vol-1"), "mx", 0),))
 
 
-def test_one_that_cannot_is_held_and_named_and_the_others_are_asked():
+def test_one_that_cannot_is_rejected_and_named_and_the_others_are_asked():
     cannot = one("i-1", ask=EXPECT, answered=NOW, outcome=Outcome.REFUSED, reason="two listeners")
     decision = told(balancer(sends=True), groups=[group()], members=[cannot, one("i-2")])
     assert decision.reason == "an instance cannot expect the header"
-    assert decision.actions == (Send(EXPECT, (Machine("i-2", "vol-1"),)),)
+    assert decision.actions == (
+        Send(EXPECT, (Machine("i-2", "vol-1"),)),
+        Reject(Machine("i-1", "vol-1"), "mx", "two listeners"),
+    )
     assert decision.findings == ("i-1 cannot expect the header: two listeners",)
+
+
+def test_a_bug_of_ours_costs_no_instance():
+    bug = one("i-1", ask=EXPECT, answered=NOW, outcome=Outcome.BUG, reason="no verdict: Failed")
+    decision = told(balancer(sends=True), groups=[group()], members=[bug])
+    assert decision.actions == ()
+    assert decision.findings == ("i-1 cannot expect the header: no verdict: Failed",)
 
 
 def test_a_lost_ask_is_repeated_with_the_same_epoch():
@@ -135,6 +156,36 @@ def test_disabled_lets_postfix_go_only_when_the_balancer_has_settled():
     assert (soon.actions, soon.again_in) == ((), 50)
     later = told(balancer(), tag="disabled", members=[expecting])
     assert later.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (Machine("i-1", "vol-1"),)),)
+
+
+def test_when_all_is_off_nothing_of_ours_is_left():
+    mine = frozenset({OURS})
+    was_ours = one(waits=False, ask=replace(EXPECT, ports=frozenset()), answered=NOW, outcome=Outcome.OK)
+    decision = told(
+        balancer(policies=mine, proxy_policies=mine), tag="disabled", groups=[group("CONTINUE")], members=[was_ours]
+    )
+    assert decision.reason == "off"
+    assert decision.actions == (DeleteHook("mx"), DeletePolicy("mx-1", OURS), Forget(Machine("i-1", "vol-1")))
+    assert told(balancer(), tag="disabled", groups=[group(hook=None)], members=[one(waits=False)]).actions == ()
+
+
+def test_the_hook_stays_while_somebody_waits_at_it():
+    decision = told(balancer(), tag="disabled", groups=[group("CONTINUE")], members=[one(plain=frozenset({25}))])
+    assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx", 0),)
+
+
+def test_what_others_have_edited_is_said_and_not_fought_for():
+    theirs = one(
+        waits=False,
+        ask=replace(EXPECT, ports=frozenset()),
+        answered=NOW,
+        outcome=Outcome.EDITED,
+        reason="edited by others",
+        proxy=frozenset({25}),
+    )
+    decision = told(balancer(), tag="disabled", groups=[group("CONTINUE")], members=[theirs])
+    assert decision.findings == ("i-1 was not let go: edited by others",)
+    assert decision.actions == (DeleteHook("mx"), Forget(Machine("i-1", "vol-1")))
 
 
 @pytest.mark.parametrize("tag", ["audit", "what?"])
@@ -200,6 +251,12 @@ def test_a_group_that_we_may_not_hook_is_a_refusal():
     decision = plan(f, replace(SETTINGS, group_name_pattern="mail-*"))
     assert decision.actions == ()
     assert "group mx does not match GroupNamePattern mail-*" in decision.findings[0]
+
+
+def test_a_target_group_on_the_same_instance_port_is_a_refusal():
+    decision = told(balancer(), groups=[group(target_ports={"net": 25, "web": 80})])
+    assert decision.actions == ()
+    assert decision.findings == ("target group net of group mx also feeds instance port 25",)
 
 
 def test_two_ports_are_one_ask_and_one_admission():

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from smtp_fleet.actions import Action, Admit, ForgetOff, PutHook, RecordOff, Send, SetPolicies
+from smtp_fleet.actions import (
+    Action,
+    Admit,
+    DeleteHook,
+    DeletePolicy,
+    Forget,
+    ForgetOff,
+    PutHook,
+    RecordOff,
+    Reject,
+    Send,
+    SetPolicies,
+)
 from smtp_fleet.evidence import Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
 from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Root, member
 from smtp_fleet.settings import MindSettings
@@ -113,6 +125,22 @@ class World:
                 self.off_since.setdefault((balancer, port), self.now)
             case ForgetOff(balancer, port):
                 self.off_since.pop((balancer, port), None)
+            case DeleteHook(group):
+                self.groups[group] = replace(self.groups[group], hook=None)
+                self.hooked_since.pop(group, None)
+                for i in [i for i, x in self.instances.items() if x.group == group and x.state == "Pending:Wait"]:
+                    del self.instances[i]  # AWS abandons those that wait
+            case DeletePolicy(balancer, policy):
+                b = self.balancers[balancer]
+                assert not any(policy in on for on in b.backend.values()), "InvalidConfigurationRequest"
+                left = b.policies - {policy}
+                self.balancers[balancer] = replace(b, policies=left, proxy_policies=b.proxy_policies & left)
+            case Forget(machine):
+                self.records.pop(machine, None)
+            case Reject(machine):
+                x = self.instances.get(machine.instance_id)
+                if x and x.volume == machine.volume and x.state == "Pending:Wait":
+                    del self.instances[machine.instance_id]
             case Send(ask, machines):
                 for machine in machines:
                     old = self.records.get(machine, Record(machine))
@@ -158,7 +186,8 @@ class World:
     def answer(self, position: int) -> None:
         """Let one answer reach the ledger."""
         machine, told = self.answers.pop(position)
-        self.records[machine] = answered(self.records[machine], told)
+        if machine in self.records:
+            self.records[machine] = answered(self.records[machine], told)
 
     def admit(self, position: int) -> None:
         """Complete one lifecycle action, if the instance still waits."""

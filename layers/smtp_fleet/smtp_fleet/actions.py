@@ -59,13 +59,45 @@ class Send:
 
 @dataclass(frozen=True)
 class Admit:
-    """Let a launching instance into service."""
+    """Let an instance, launched at a time in seconds since 1970, into service."""
 
     machine: Machine
     group: str
+    launched_at: int
 
 
-Action = PutHook | RecordOff | ForgetOff | SetPolicies | Send | Admit
+@dataclass(frozen=True)
+class Reject:
+    """Give a launching instance up, for the reason that it gave itself."""
+
+    machine: Machine
+    group: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class DeleteHook:
+    """Take our launch hook off a group on which nobody waits (waiting launches would be abandoned with it)."""
+
+    group: str
+
+
+@dataclass(frozen=True)
+class DeletePolicy:
+    """Delete the policy of our name, which is on no instance port any more."""
+
+    balancer: str
+    policy: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Strike a machine out of the ledger: nothing of ours is on it."""
+
+    machine: Machine
+
+
+Action = PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy | Send | Admit | Reject | Forget
 
 
 @dataclass(frozen=True)

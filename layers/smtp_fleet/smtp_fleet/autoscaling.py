@@ -15,10 +15,11 @@ IDS_PAGE = 50
 
 
 class Groups:
-    """The Region's Auto Scaling groups."""
+    """The Region's Auto Scaling groups; `elbv2` is needed only by those who ask for target groups."""
 
-    def __init__(self, client: Any) -> None:
-        self._autoscaling = client
+    def __init__(self, autoscaling: Any, elbv2: Any = None) -> None:
+        self._autoscaling = autoscaling
+        self._elbv2 = elbv2
 
     def all(self) -> list[Group]:
         """Every group, without its hook: groups cannot be filtered by balancer (100 a page)."""
@@ -40,6 +41,14 @@ class Groups:
                 return replace(group, hook=seen, hooked_since=hooked_since)
         return replace(group, hook=None, hooked_since=0)
 
+    def with_targets(self, group: Group) -> Group:
+        """The group with the ports of the target groups that feed it; none attached is no call."""
+        if not group.target_ports:
+            return group
+        answer = self._elbv2.describe_target_groups(TargetGroupArns=sorted(group.target_ports))
+        ports = {t["TargetGroupName"]: t["Port"] for t in answer["TargetGroups"] if "Port" in t}
+        return replace(group, target_ports=ports)
+
     def put_hook(self, action: PutHook) -> None:
         """Put our launch hook and read it back; raises NotReadBack."""
         self._autoscaling.put_lifecycle_hook(
@@ -52,8 +61,16 @@ class Groups:
         if self.with_hook(Group(action.group), 0).hook != Hook(action.default_result, action.timeout):
             raise NotReadBack(f"lifecycle hook {HOOK_NAME} of group {action.group}")
 
-    def admit(self, group: str, instance_id: str) -> bool:
-        """Complete our lifecycle action; False where the instance no longer waits, so that there is nothing to do.
+    def delete_hook(self, group: str) -> None:
+        """Take our launch hook off a group; one that has none already is fine."""
+        try:
+            self._autoscaling.delete_lifecycle_hook(AutoScalingGroupName=group, LifecycleHookName=HOOK_NAME)
+        except self._autoscaling.exceptions.ClientError:
+            if self.with_hook(Group(group), 0).hook:
+                raise
+
+    def complete(self, group: str, instance_id: str, result: str) -> bool:
+        """Complete our lifecycle action with CONTINUE or ABANDON; False where the instance no longer waits.
 
         "No active Lifecycle Action" is told both for a finished action and, for moments, for one that has just begun:
         only an instance that still waits makes it an error worth a retry.
@@ -63,7 +80,7 @@ class Groups:
                 AutoScalingGroupName=group,
                 LifecycleHookName=HOOK_NAME,
                 InstanceId=instance_id,
-                LifecycleActionResult="CONTINUE",
+                LifecycleActionResult=result,
             )
         except self._autoscaling.exceptions.ClientError as error:
             if error.response["Error"]["Code"] != "ValidationError" or self._waits(instance_id):
@@ -86,9 +103,12 @@ class Groups:
 
 
 def _group(described: Mapping[str, Any]) -> Group:
-    sources = (s["Identifier"] for s in described.get("TrafficSources", ()) if s.get("Type", "elb") == "elb")
+    sources = [(s.get("Type", "elb"), s["Identifier"]) for s in described.get("TrafficSources", ())]
+    balancers = [name for kind, name in sources if kind == "elb"]
+    targets = [arn for kind, arn in sources if kind == "elbv2"]
     return Group(
         name=described["AutoScalingGroupName"],
-        balancers=frozenset((*described.get("LoadBalancerNames", ()), *sources)),
+        balancers=frozenset((*described.get("LoadBalancerNames", ()), *balancers)),
         states={i["InstanceId"]: i["LifecycleState"] for i in described.get("Instances", ())},
+        target_ports=dict.fromkeys((*described.get("TargetGroupARNs", ()), *targets), 0),
     )

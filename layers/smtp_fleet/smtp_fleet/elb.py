@@ -74,6 +74,10 @@ class LoadBalancers:
         if set(_backend(described).get(action.port, ())) != set(action.policies):
             raise NotReadBack(f"policies on instance port {action.port} of {action.balancer}")
 
+    def delete_policy(self, balancer: str, policy: str) -> None:
+        """Delete a policy that is on no port; the API refuses one that is in use (InvalidConfigurationRequest)."""
+        self._elb.delete_load_balancer_policy(LoadBalancerName=balancer, PolicyName=policy)
+
     def _create(self, balancer: str, policy: str) -> None:
         try:
             self._elb.create_load_balancer_policy(

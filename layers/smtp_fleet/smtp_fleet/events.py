@@ -17,13 +17,18 @@ class UnknownEvent(ValueError):
 
 @dataclass(frozen=True)
 class Where:
-    """Names to look at; `everything` is the sweep. `cause` is one short word of ours for the command history."""
+    """Names to look at; `everything` is the sweep.
+
+    `cause` is one short word of ours for the command history; `tries` counts how often a balancer that an event names
+    was looked for in vain.
+    """
 
     cause: str
     balancers: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     instances: frozenset[str] = frozenset()
     everything: bool = False
+    tries: int = 0
 
 
 def where(event: Any) -> Where:
@@ -31,8 +36,9 @@ def where(event: Any) -> Where:
     match event:
         case {"detail-type": "Scheduled Event"}:
             return Where("sweep", everything=True)
-        case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause)}}:
-            return Where(_word(cause), balancers=_balancers(names))
+        case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause), **more}}:
+            tries = more.get("tries")
+            return Where(_word(cause), balancers=_balancers(names), tries=tries if isinstance(tries, int) else 0)
         case {
             "source": "aws.elasticloadbalancing",
             "detail": {"eventName": str(call), "requestParameters": {**request}},
@@ -52,7 +58,7 @@ def wake(where: Where) -> dict[str, Any]:
     return {
         "source": WAKE_SOURCE,
         "detail-type": "Scheduled Event" if where.everything else "Wake",
-        "detail": {"balancers": sorted(where.balancers), "cause": where.cause},
+        "detail": {"balancers": sorted(where.balancers), "cause": where.cause, "tries": where.tries},
     }
 
 

@@ -57,6 +57,10 @@ CANNOT = frozenset({Outcome.BROKEN, Outcome.REFUSED, Outcome.EDITED, Outcome.FAI
 """Outcomes that asking again at once does not mend."""
 
 
+HOPELESS = CANNOT - {Outcome.BUG}
+"""Outcomes for which a launching instance is given up; a bug of ours would only be met again by its successor."""
+
+
 class Standing(Enum):
     """Where a machine stands with what it was last asked."""
 

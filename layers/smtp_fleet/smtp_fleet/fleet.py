@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from smtp_fleet.evidence import Machine, Record
+from smtp_fleet.evidence import Machine, Record, Verb
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.tag import Mode, Wish
 
@@ -62,13 +62,18 @@ class Hook:
 
 @dataclass(frozen=True)
 class Group:
-    """An Auto Scaling group; `hooked_since` is when our hook was read back, 0 where no such time is known."""
+    """An Auto Scaling group.
+
+    `hooked_since` is when our hook was read back, 0 where no such time is known; `target_ports` tells the port of each
+    target group by which a network or application load balancer feeds its instances.
+    """
 
     name: str
     balancers: frozenset[str] = frozenset()
     states: Mapping[str, str] = field(default_factory=dict)
     hook: Hook | None = None
     hooked_since: int = 0
+    target_ports: Mapping[str, int] = field(default_factory=dict)
 
     def matches(self, pattern: str) -> bool:
         """Whether the stack may put its hook on the group: an IAM wildcard pattern over its name."""
@@ -91,11 +96,18 @@ class Member:
     group: str = ""
     waits: bool = False
     serves: bool = True
+    launched_at: int = 0
 
     @property
     def machine(self) -> Machine:
         """The instance and its root volume."""
         return self.record.machine
+
+    @property
+    def expected_ports(self) -> frozenset[int]:
+        """The ports on which it was last asked to expect the header."""
+        ask = self.record.ask
+        return ask.ports if ask and ask.verb is Verb.EXPECT else frozenset()
 
 
 @dataclass(frozen=True)
@@ -164,4 +176,5 @@ def member(state: str, group: Group | None, registered: bool, root: Root, record
         group=group.name if group else "",
         waits=waits,
         serves=registered or record.admitted or not held,
+        launched_at=root.launched_at,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smtp_fleet.autoscaling import Groups
-from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record
+from smtp_fleet.evidence import ASK_WAIT, HOPELESS, Ask, Machine, Record
 from smtp_fleet.ledger import Ledger, Superseded
 from smtp_fleet.sqs import Queue
 from smtp_fleet.ssm import BATCH, Commands
@@ -24,10 +24,14 @@ class Message:
     machine: Machine
     asked_at: int
     group: str = ""
+    launched_at: int = 0
 
 
 class Hand:
-    """One invocation's worth of sending; `say` takes a constant phrase and keys, `clock` gives seconds since 1970."""
+    """One invocation's worth of sending.
+
+    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Hand:
         asks: Queue,
         clock: Callable[[], int],
         say: Callable[..., None],
+        count: Callable[..., None],
     ) -> None:
         self._commands = commands
         self._groups = groups
@@ -44,6 +49,7 @@ class Hand:
         self._asks = asks
         self._clock = clock
         self._say = say
+        self._count = count
 
     def work(self, bodies: Mapping[str, Any]) -> set[str]:
         """Handle the messages of one batch, each body under its id; returns the ids that must be tried again."""
@@ -53,17 +59,17 @@ class Hand:
             self._say("message not understood: left to the dead-letter queue", message_id=i)
         known = {i: message for i, message in messages.items() if message}
         records = self._ledger.records({message.machine for message in known.values()})
-        asks, admissions = {}, {}
+        asks, ended = {}, {}
         for i, message in known.items():
             record = records[message.machine]
             if message.kind == "ask" and _is_current(message, record):
                 asks[message.machine] = i
-            elif message.kind == "admit" and record.admitted:
-                admissions[i] = message
+            elif _may_end(message, record):
+                ended[i] = message
             else:
                 self._say("dropped: no longer current", instance_id=message.machine.instance_id)
-        for i, message in admissions.items():
-            if not self._trying(self._admit, message):
+        for i, message in ended.items():
+            if not self._trying(self._end, message):
                 failed.add(i)
         online = self._commands.online(machine.instance_id for machine in asks)
         self._wait([records[machine] for machine in asks if machine.instance_id not in online])
@@ -81,10 +87,16 @@ class Hand:
             return False
         return True
 
-    def _admit(self, message: Message) -> None:
-        instance = message.machine.instance_id
-        waited = self._groups.admit(message.group, instance)
-        self._say("admitted" if waited else "no longer waits", instance_id=instance, auto_scaling_group=message.group)
+    def _end(self, message: Message) -> None:
+        """Complete a launch, one way or the other."""
+        instance, result = message.machine.instance_id, _RESULTS[message.kind]
+        waited = self._groups.complete(message.group, instance, result)
+        phrase = _SAID[message.kind] if waited else "no longer waits"
+        self._say(phrase, instance_id=instance, auto_scaling_group=message.group)
+        if waited:
+            self._count(phrase.capitalize())
+        if waited and message.launched_at:
+            self._count("LaunchToAdmission", max(0, self._clock() - message.launched_at), "Seconds")
 
     def _wait(self, records: list[Record]) -> None:
         """Look again later for agents that are not online yet; past the deadline the mind asks anew."""
@@ -109,12 +121,24 @@ class Hand:
                 self._say("asked anew meanwhile", instance_id=record.machine.instance_id)
 
 
+_RESULTS = {"admit": "CONTINUE", "reject": "ABANDON"}
+_SAID = {"admit": "admitted", "reject": "rejected"}
+
+
 def _message(body: Any) -> Message | None:
     match body:
         case {"kind": "ask", "instance": str(instance), "volume": str(volume), "asked_at": int(asked_at)}:
             return Message("ask", Machine(instance, volume), asked_at)
-        case {"kind": "admit", "instance": str(instance), "volume": str(volume), "group": str(group)}:
-            return Message("admit", Machine(instance, volume), 0, group)
+        case {
+            "kind": "admit" | "reject" as kind,
+            "instance": str(instance),
+            "volume": str(volume),
+            "asked_at": int(asked_at),
+            "group": str(group),
+        }:
+            launched_at = body.get("launched_at")
+            seconds = launched_at if isinstance(launched_at, int) else 0
+            return Message(kind, Machine(instance, volume), asked_at, group, seconds)
     return None
 
 
@@ -125,6 +149,14 @@ def _body(record: Record) -> dict[str, Any]:
 
 def _is_current(message: Message, record: Record) -> bool:
     return record.ask is not None and record.asked_at == message.asked_at and not record.command_id
+
+
+def _may_end(message: Message, record: Record) -> bool:
+    """Admitted as the ledger says; rejected only on the answer that the rejection was made of, and never both."""
+    if message.kind == "admit":
+        return record.admitted
+    hopeless = record.outcome in HOPELESS and record.asked_at == message.asked_at
+    return message.kind == "reject" and hopeless and not record.admitted
 
 
 def _next_look(waited: int) -> int:

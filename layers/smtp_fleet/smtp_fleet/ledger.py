@@ -1,7 +1,7 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, and one `lease`. Losing it costs one round of asks
-and one settle time. It encodes and decodes; what may be written when is `evidence` and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, and one `lease`. Losing it
+costs one round of asks and one settle time. It encodes and decodes; what may be written when is `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class Ledger:
         if not self._put(_item(new), *_unchanged(old)):
             raise Superseded(_machine_id(old.machine))
 
+    def forget(self, machine: Machine) -> None:
+        """Strike a machine out."""
+        self._delete(_machine_id(machine))
+
     def off_since(self, ports: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Since when each (balancer, instance port) is known off, where it is."""
         ids = {_off_id(*port): port for port in ports}
@@ -63,7 +67,20 @@ class Ledger:
 
     def forget_off(self, balancer: str, port: int) -> None:
         """Strike out that a balancer is off: it is about to send, or does."""
-        self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": _off_id(balancer, port)}})
+        self._delete(_off_id(balancer, port))
+
+    def findings(self, fleet: str) -> frozenset[str]:
+        """What was found wrong with a fleet when last it was looked at."""
+        rows = self._get([f"findings/{fleet}"])
+        return frozenset(text["S"] for item in rows.values() for text in item["texts"]["L"])
+
+    def record_findings(self, fleet: str, findings: Iterable[str]) -> None:
+        """Write down what is wrong with a fleet now; nothing is no row."""
+        texts = [{"S": text} for text in findings]
+        if texts:
+            self._put({"id": {"S": f"findings/{fleet}"}, "texts": {"L": texts}})
+        else:
+            self._delete(f"findings/{fleet}")
 
     def hooked_since(self, groups: Iterable[str]) -> dict[str, int]:
         """Since when our hook is known to be on each group, where it is."""
@@ -73,6 +90,13 @@ class Ledger:
     def record_hook(self, group: str, now: int) -> None:
         """Write down that our hook was read back on a group."""
         self._put({"id": {"S": f"hook/{group}"}, "since": _number(now)})
+
+    def forget_hook(self, group: str) -> None:
+        """Strike out that our hook is on a group: it is about to go."""
+        self._delete(f"hook/{group}")
+
+    def _delete(self, row: str) -> None:
+        self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": row}})
 
     def _get(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The rows that exist, read consistently (BatchGetItem: at most 100 keys, and it may leave some for later)."""

@@ -11,12 +11,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smtp_fleet import events
-from smtp_fleet.actions import Admit, ForgetOff, Plan, PutHook, RecordOff, Send, SetPolicies
+from smtp_fleet.actions import (
+    Admit,
+    DeleteHook,
+    DeletePolicy,
+    Forget,
+    ForgetOff,
+    Plan,
+    PutHook,
+    RecordOff,
+    Reject,
+    Send,
+    SetPolicies,
+)
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import UnknownEvent, Where
-from smtp_fleet.evidence import Machine, Record, answered, asked, believe
+from smtp_fleet.evidence import Machine, Outcome, Record, answered, asked, believe
 from smtp_fleet.fleet import Fleet, Group, LoadBalancer, member, neighbours, ours, parts
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.plan import plan
@@ -30,6 +42,9 @@ LEASE = 180
 
 LEASE_RETRY = 5
 """Seconds after which a wake that met a busy lease looks again."""
+
+NOT_YET_VISIBLE = (5, 20, 60)
+"""Seconds after which a new balancer that cannot be read yet is looked for again."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +61,24 @@ class Gateways:
 
 
 class Mind:
-    """One invocation's worth of deciding; `say` takes a constant phrase and keys, `clock` gives seconds since 1970."""
+    """One invocation's worth of deciding.
+
+    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970.
+    """
 
     def __init__(
-        self, settings: MindSettings, aws: Gateways, clock: Callable[[], int], say: Callable[..., None]
+        self,
+        settings: MindSettings,
+        aws: Gateways,
+        clock: Callable[[], int],
+        say: Callable[..., None],
+        count: Callable[..., None],
     ) -> None:
         self._settings = settings
         self._aws = aws
         self._clock = clock
         self._say = say
+        self._count = count
 
     def wake(self, bodies: Mapping[str, Any], holder: str) -> set[str]:
         """Handle the wakes of one batch, each body under its message id; returns the ids that must be tried again."""
@@ -65,6 +89,8 @@ class Mind:
         names = {i: self._names(where, groups) for i, where in wheres.items()}
         merged = _merge(wheres.values(), frozenset().union(*names.values()))
         tags = self._tags(merged)
+        for where in wheres.values():
+            self._look_again(where, where.balancers - tags.keys())
         if not merged.everything and not self._any_ours(merged, tags):
             return failed
         if not self._aws.ledger.take_lease(holder, self._clock(), LEASE):
@@ -91,6 +117,12 @@ class Mind:
         """The balancers that a wake points at, through groups and instances too."""
         touched = where.groups | (self._aws.groups.groups_of(where.instances) if where.instances else frozenset())
         return where.balancers.union(*(g.balancers for g in groups or () if g.name in touched))
+
+    def _look_again(self, where: Where, missing: frozenset[str]) -> None:
+        """A balancer may be told of before it can be read: look a few times more, then leave it to the sweep."""
+        if missing and where.cause == "CreateLoadBalancer" and where.tries < len(NOT_YET_VISIBLE):
+            again = replace(where, balancers=missing, tries=where.tries + 1)
+            self._aws.wakes.send([events.wake(again)], delay=NOT_YET_VISIBLE[where.tries])
 
     def _tags(self, where: Where) -> dict[str, str | None]:
         key = self._settings.tag_key
@@ -142,7 +174,7 @@ class Mind:
         """All that the plan of one fleet depends on, the answers that came in meanwhile included."""
         aws = self._aws
         since = aws.ledger.hooked_since(g.name for g in groups)
-        hooked = tuple(aws.groups.with_hook(g, since.get(g.name, 0)) for g in groups)
+        hooked = tuple(aws.groups.with_targets(aws.groups.with_hook(g, since.get(g.name, 0))) for g in groups)
         states = {i: (state, group) for group in hooked for i, state in group.states.items()}
         registered = frozenset().union(*(b.instances for b in part))
         ids = registered | {i for i, (state, _) in states.items() if not state.startswith("Terminat")}
@@ -168,17 +200,34 @@ class Mind:
             if answer:
                 records[machine] = answered(record, answer)
                 self._aws.ledger.write(record, records[machine])
+                self._count(_METRIC_OF.get(answer.outcome, "Failed"))
+                self._say(
+                    "an instance answered",
+                    instance_id=machine.instance_id,
+                    command_id=record.command_id,
+                    outcome=answer.outcome.value,
+                    answer=answer.reason,
+                )
         return records
 
     def _decide(self, fleet: Fleet, where: Where) -> Plan:
-        """Plan, and say it before anything is done."""
+        """Plan, and say it before anything is done; what is wrong is said once, and once more when it is over."""
         decision = plan(fleet, self._settings)
+        names = [b.name for b in fleet.balancers]
+        known = self._aws.ledger.findings(fleet.name)
+        for finding in decision.findings:
+            if finding not in known:
+                self._say("finding", load_balancers=names, finding=finding)
+        for finding in sorted(known.difference(decision.findings)):
+            self._say("finding is over", load_balancers=names, finding=finding)
+        if known != set(decision.findings):
+            self._aws.ledger.record_findings(fleet.name, decision.findings)
         self._say(
             decision.reason,
-            load_balancers=[b.name for b in fleet.balancers],
+            load_balancers=names,
             instances=len(fleet.members),
             actions=[str(action) for action in decision.actions],
-            findings=list(decision.findings),
+            findings=len(decision.findings),
             cause=where.cause,
         )
         return decision
@@ -192,22 +241,34 @@ class Mind:
                         new = asked(records[machine], ask, self._clock(), where.cause)
                         self._write(records, new)
                         self._aws.asks.send([_message("ask", new)])
-                case Admit(machine, group):
+                case Admit(machine, group, launched_at):
                     self._write(records, replace(records[machine], admitted=True))
-                    self._aws.asks.send([_message("admit", records[machine]) | {"group": group}])
+                    admission = {"group": group, "launched_at": launched_at}
+                    self._aws.asks.send([_message("admit", records[machine]) | admission])
+                case Reject(machine, group):
+                    self._aws.asks.send([_message("reject", records[machine]) | {"group": group}])
+                case Forget(machine):
+                    self._aws.ledger.forget(machine)
                 case _:
                     self._act_on_balancers(action)
         if decision.again_in:
             again = Where(where.cause, balancers=frozenset(b.name for b in fleet.balancers))
             self._aws.wakes.send([events.wake(again)], delay=decision.again_in)
 
-    def _act_on_balancers(self, action: PutHook | RecordOff | ForgetOff | SetPolicies) -> None:
+    def _act_on_balancers(
+        self, action: PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy
+    ) -> None:
         aws = self._aws
         match action:
             case PutHook(group):
                 aws.groups.put_hook(action)
                 if action.anew:
                     aws.ledger.record_hook(group, self._clock())
+            case DeleteHook(group):
+                aws.ledger.forget_hook(group)  # before: nothing is held from the moment that it is gone
+                aws.groups.delete_hook(group)
+            case DeletePolicy(balancer, policy):
+                aws.balancers.delete_policy(balancer, policy)
             case RecordOff(balancer, port):
                 aws.ledger.record_off(balancer, port, self._clock())
             case ForgetOff(balancer, port):
@@ -215,8 +276,10 @@ class Mind:
             case SetPolicies(balancer, port, sends=True):
                 aws.ledger.forget_off(balancer, port)  # before: a crash in between must leave it not settled
                 aws.balancers.apply(action)
+                self._count("Attached")
             case SetPolicies(balancer, port):
                 aws.balancers.apply(action)
+                self._count("Detached")
                 aws.ledger.record_off(balancer, port, self._clock())  # after: off counts from when it was read back
 
     def _write(self, records: dict[Machine, Record], new: Record) -> None:
@@ -226,6 +289,7 @@ class Mind:
             records[new.machine] = new
 
 
+_METRIC_OF = {Outcome.OK: "Configured", Outcome.REFUSED: "Refused", Outcome.NOT_READY: "NotReady"}
 _ALONE: tuple[str, Group | None] = ("", None)
 
 

@@ -9,8 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from smtp_fleet import launch
-from smtp_fleet.actions import ABANDON, CONTINUE, Action, Admit, ForgetOff, Plan, PutHook, RecordOff, Send, SetPolicies
-from smtp_fleet.evidence import RETRY_WAIT, Ask, Machine, Speaks, Standing, Verb, next_epoch
+from smtp_fleet.actions import (
+    ABANDON,
+    CONTINUE,
+    Action,
+    Admit,
+    DeleteHook,
+    DeletePolicy,
+    Forget,
+    ForgetOff,
+    Plan,
+    PutHook,
+    RecordOff,
+    Reject,
+    Send,
+    SetPolicies,
+)
+from smtp_fleet.evidence import HOPELESS, RETRY_WAIT, Ask, Machine, Outcome, Record, Speaks, Standing, Verb, next_epoch
 from smtp_fleet.fleet import Fleet, Group, Member
 from smtp_fleet.refusals import refusals
 from smtp_fleet.settings import MindSettings
@@ -27,8 +42,10 @@ class Row:
     let_go: tuple[Member, ...] = ()
     admit: tuple[Member, ...] = ()
     hooks: str = ""
+    reject: tuple[Member, ...] = ()
     attach: tuple[SetPolicies, ...] = ()
     detach: tuple[SetPolicies, ...] = ()
+    clear: bool = False
     not_yet: bool = False
     again_in: int = 0
     findings: tuple[str, ...] = ()
@@ -46,7 +63,9 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *hooks,
         *(action for row in rows for action in (*row.detach, *row.attach)),
         *_asks(fleet, views, rows),
-        *(Admit(m.machine, m.group) for m in launch.admitted_by_all([row.admit for row in rows])),
+        *(Reject(m.machine, m.group, m.record.reason) for m in dict.fromkeys(m for row in rows for m in row.reject)),
+        *(Admit(m.machine, m.group, m.launched_at) for m in launch.admitted_by_all([row.admit for row in rows])),
+        *(_clear(fleet, settings) if rows and all(row.clear for row in rows) else ()),
     )
     return Plan(
         reason="; ".join(dict.fromkeys(row.reason for row in rows)) or "no mail listener",
@@ -89,7 +108,8 @@ def _protecting(view: View, refused: bool) -> Row:
         others = tuple(m for m in not_expecting if m not in cannot)
         named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in cannot)
         reason = "an instance cannot expect the header"
-        return replace(on, reason=reason, expect=others, not_yet=True, findings=named)
+        reject = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS)
+        return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=named)
     if not_expecting:
         return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
     if view.silent and not refused and view.modes == {Mode.ENABLED}:
@@ -114,17 +134,21 @@ def _switching_on(view: View, refused: bool) -> Row:
 
 
 def _switching_off(view: View) -> Row:
-    """Not wanted: balancer first, Postfix second, and only once the data plane has followed."""
-    not_known_plain = view.speaking(Speaks.PROXY, Speaks.UNKNOWN)
+    """Not wanted: balancer first, Postfix second, and only once the data plane has followed; then nothing is left."""
     if view.sending:
         wait = view.settings.settle
         return Row("switching off: balancer first", detach=_detach(view), not_yet=True, again_in=wait)
     if view.settled_in:
         return Row("waiting for the balancer to settle", not_yet=True, again_in=view.settled_in)
-    off = Row("off", admit=launch.waiting(view.speaking(Speaks.PLAIN)), hooks=CONTINUE)
-    if not_known_plain:
-        return replace(off, reason="switching off: Postfix second", let_go=not_known_plain, not_yet=True)
-    return off
+    concerned = [m for m in view.speaking(Speaks.PROXY, Speaks.UNKNOWN) if view.has_traces or m.record.ask]
+    stuck = [m for m in concerned if m.record.standing(view.fleet.now) is Standing.CANNOT]
+    findings = tuple(f"{m.machine.instance_id} was not let go: {m.record.reason}" for m in stuck)
+    off = Row("off", admit=launch.waiting(view.speaking(Speaks.PLAIN)), findings=findings)
+    # What others have edited, or had set before us, stays theirs: said, and not fought for.
+    let_go = tuple(m for m in concerned if m.record.outcome is not Outcome.EDITED or view.port in m.expected_ports)
+    if let_go:
+        return replace(off, reason="switching off: Postfix second", let_go=let_go, hooks=CONTINUE, not_yet=True)
+    return replace(off, clear=True)
 
 
 def _standing_down(view: View, reason: str, findings: tuple[str, ...] = ()) -> Row:
@@ -149,6 +173,19 @@ def _detach(view: View) -> tuple[SetPolicies, ...]:
     """The policies of others only, on each sending balancer."""
     kept = [(b.name, tuple(name for name in b.on(view.port) if name not in b.proxy_policies)) for b in view.sending]
     return tuple(SetPolicies(name, view.port, policies, sends=False) for name, policies in kept)
+
+
+def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:
+    """What is left of us where all is off: hooks on which nobody waits, the unused policy, the machines' rows."""
+    waited_for = {m.group for m in fleet.members if m.waits}
+    hooks = [DeleteHook(g.name) for g in fleet.groups if g.hook and g.name not in waited_for]
+    unused = [
+        DeletePolicy(b.name, settings.policy_name)
+        for b in fleet.balancers
+        if settings.policy_name in b.proxy_policies and not any(settings.policy_name in on for on in b.backend.values())
+    ]
+    known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits]
+    return (*hooks, *unused, *known)
 
 
 def _offs(views: list[View]) -> tuple[Action, ...]:
@@ -182,9 +219,9 @@ def _asks(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
     wanted: dict[Machine, tuple[Member, set[int]]] = {}
     for view, row in zip(views, rows, strict=True):
         for m in row.expect:
-            wanted.setdefault(m.machine, (m, _expected_ports(m)))[1].add(view.port)
+            wanted.setdefault(m.machine, (m, _whole_set(m)))[1].add(view.port)
         for m in row.let_go:
-            wanted.setdefault(m.machine, (m, _expected_ports(m)))[1].discard(view.port)
+            wanted.setdefault(m.machine, (m, _whole_set(m)))[1].discard(view.port)
     asks: dict[Ask, list[Machine]] = {}
     for machine, (m, ports) in sorted(wanted.items(), key=lambda item: item[0]):
         ask = _ask(fleet, m, frozenset(ports))
@@ -200,10 +237,9 @@ def _waits(fleet: Fleet, rows: list[Row]) -> list[int]:
     return [row.again_in for row in rows if row.again_in] + repeats
 
 
-def _expected_ports(m: Member) -> set[int]:
-    """The ports on which a machine expects the header, or was asked to; one that was only looked at may expect too."""
-    asked = m.record.ask.ports if m.record.ask and m.record.ask.verb is Verb.EXPECT else frozenset()
-    return set(asked | m.record.proxy)
+def _whole_set(m: Member) -> set[int]:
+    """The ports that an ask must name lest it end anything; one that was only looked at may expect, too."""
+    return set(m.expected_ports | m.record.proxy)
 
 
 def _ask(fleet: Fleet, m: Member, ports: frozenset[int]) -> Ask | None:

@@ -20,7 +20,13 @@ def refusals(fleet: Fleet, port: int, settings: MindSettings) -> tuple[str, ...]
         for group in fleet.groups
         if not group.matches(pattern)
     ]
-    return (*balancers, *groups)
+    targets = [
+        f"target group {name} of group {group.name} also feeds instance port {port}"
+        for group in fleet.groups
+        for name, target_port in sorted(group.target_ports.items())
+        if target_port == port
+    ]
+    return (*balancers, *groups, *targets)
 
 
 def _against(balancer: LoadBalancer, wish: Wish, port: int, policy_name: str) -> Iterator[str]:

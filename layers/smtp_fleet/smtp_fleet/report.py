@@ -1,4 +1,4 @@
-"""How the doors speak: one structured line a time, with a constant phrase and stable keys."""
+"""How the doors speak: structured lines of a constant phrase and stable keys, and metrics in the same stream."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def saying(logger: Any) -> Callable[..., None]:
             logger.info(phrase, **keys, **({"error": error} if error else {}))
 
     return say
+
+
+def counting(metrics: Any) -> Callable[[str, float, str], None]:
+    """A `count` that adds to `metrics` (CloudWatch embedded metric format): a name, a value and its unit."""
+
+    def count(name: str, value: float = 1, unit: str = "Count") -> None:
+        metrics.add_metric(name=name, unit=unit, value=value)
+
+    return count

@@ -75,6 +75,12 @@ class View:
         since = [self.fleet.off_since.get((b.name, self.port), self.fleet.now) for b in self.feeding]
         return max((max(0, at + self.settings.settle - self.fleet.now) for at in since), default=0)
 
+    @property
+    def has_traces(self) -> bool:
+        """Whether anything of ours is still there: our hook on a group, or the policy of our name on a balancer."""
+        hooked = any(group.hook for group in self.fleet.groups)
+        return hooked or any(self.settings.policy_name in b.proxy_policies for b in self.feeding)
+
     def speaking(self, *speaks: Speaks) -> tuple[Member, ...]:
         """The members known to speak one of these here (unknown included if named)."""
         return tuple(m for m in self.fleet.members if m.record.speaks(self.port) in speaks)
