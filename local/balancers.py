@@ -29,11 +29,12 @@ defaults
     timeout server 660s
 """
 
-# HAProxy looks for namespaces in /var/run/netns: one of its own, over this machine's, which goes when it goes.
+# HAProxy looks for namespaces in /var/run/netns, and for its first one in /proc under the number that it knows of
+# itself: it is given both, over this machine's, and they go when it goes.
 _NAMED = """
 mount -t tmpfs tmpfs /var/run; mkdir /var/run/netns; : >/var/run/netns/here; : >/var/run/netns/fleet
 mount --bind "/proc/$1/ns/net" /var/run/netns/here; mount --bind "/proc/$2/ns/net" /var/run/netns/fleet
-shift 2; exec "$@"
+mount -t proc proc /proc; shift 2; exec "$@"
 """
 
 

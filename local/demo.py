@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from local.instances import Instances, StandIns
+from local.instances import Instances, StandIns, obstacle
 from local.region import Region
 from local.story import PARAMETERS, TAG, Story
 
@@ -80,15 +79,13 @@ def history(story: Story) -> Table:
 def main() -> int:
     """Run the demo with real Postfix and HAProxy where they can be had."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    missing = [name for name in ("postfix", "haproxy") if not shutil.which(name, path="/usr/sbin:/usr/bin")]
-    real = not missing and Path("/proc/self").owner() == "root"
-    if not real:
-        why = f"{' and '.join(missing)} missing" if missing else "network namespaces need root"
+    why = obstacle()
+    if why:
         out.print(f"[yellow]No mail leg: {why}. With it:[/yellow] sudo make demo")
     with Region(Path("template.yaml"), PARAMETERS) as region:
-        instances = Instances(region) if real else StandIns(region)
+        instances = StandIns(region) if why else Instances(region)
         try:
-            tell(Story(region, instances), with_mail=real)
+            tell(Story(region, instances), with_mail=not why)
         finally:
             instances.close()
     return 0

@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 from local.agent import run_document
-from local.balancers import Balancers
+from local.balancers import Balancers, Loopback
 from local.machine import Machine
 from local.network import Network
 from local.region import Region
 from local.strict import ssm
 
 
-class Instances:
-    """Real Postfix behind real HAProxy for a Region; `agent_delay` is how many seconds an agent takes to register."""
+def obstacle() -> str:
+    """Why this machine can run no Postfix of ours, in few words; empty if it can."""
+    missing = [name for name in ("postfix", "haproxy") if not shutil.which(name, path="/usr/sbin:/usr/bin")]
+    if os.geteuid():
+        return "network namespaces need root"
+    if missing:
+        return f"{' and '.join(missing)} missing"
+    tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, check=False)
+    return "this machine allows no namespaces" if tried.returncode else ""
 
-    def __init__(self, region: Region, agent_delay: float = 2.0) -> None:
+
+class Instances:
+    """Real Postfix behind real HAProxy for a Region; `agent_delay` is how many seconds an agent takes to register.
+
+    With a `loopback` the balancers can be reached from this machine too; `say` is told who (a machine, a balancer, a
+    mail) came to what.
+    """
+
+    def __init__(
+        self,
+        region: Region,
+        agent_delay: float = 2.0,
+        loopback: Loopback | None = None,
+        say: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.machines: dict[str, Machine] = {}
         self.network = Network()
-        self.balancers = Balancers(self.network, region.client("elb"), self._address)
-        self._region, self._delay = region, agent_delay
-        self._numbers = count(20)
+        self._say = say or (lambda who, line: None)
+        elb = region.client("elb", of_the_operator=False)
+        tell = lambda line: self._say("balancer", line)  # noqa: E731
+        self.balancers = Balancers(self.network, elb, self._address, loopback, tell)
+        self._region, self._delay, self._tells = region, agent_delay, say is not None
+        self._numbers = deque(range(20, 255))  # of addresses; one given back is taken again as late as can be
         self._booting = ThreadPoolExecutor(4, "boot")
         self._following = ThreadPoolExecutor(1, "balancers")
+        self._reading: list[Thread] = []
         self._over = Event()
-        region.on_launch = lambda instance: self._booting.submit(self._boot, instance)
-        region.on_terminate = lambda instance: self._booting.submit(self._halt, instance)
-        region.on_elb_change = lambda: self._following.submit(self.balancers.follow)
+        region.on_launch = lambda instance: self._booting.submit(self._trying, self._boot, instance)
+        region.on_terminate = lambda instance: self._booting.submit(self._trying, self._halt, instance)
+        region.on_elb_change = self._follow
         region.executor = self._execute
 
     def close(self) -> None:
@@ -43,21 +71,50 @@ class Instances:
         self.balancers.close()
         for machine in self.machines.values():
             machine.halt()
+        for thread in self._reading:
+            thread.join()
         self.network.close()
+
+    def _follow(self) -> None:
+        self._following.submit(self._trying, self.balancers.follow)
+
+    def _trying(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """A step that runs on a thread of its own: nobody else would hear that it broke."""
+        try:
+            step(*arguments)
+        except Exception as broken:
+            if not self._over.is_set():
+                self._say("broken", f"{step.__name__.strip('_')} {' '.join(arguments)}: {broken!r}")
+                raise
 
     def _address(self, instance: str) -> str | None:
         return self.machines[instance].address if instance in self.machines else None
 
     def _boot(self, instance: str) -> None:
-        machine = Machine(self.network, instance, f"10.77.0.{next(self._numbers)}")
+        machine = Machine(self.network, instance, f"10.77.0.{self._numbers.popleft()}")
         self.machines[instance] = machine.boot()
-        self._following.submit(self.balancers.follow)
+        if self._tells:
+            self._say("machine", f"{instance} is up, mail log /proc/{machine.pid}/root/var/log/mail.log")
+            self._reading.append(Thread(target=self._read_log, args=(machine,), daemon=True))
+            self._reading[-1].start()
+        self._follow()
         if not self._over.wait(self._delay):
             self._region.register_agent(instance)
 
     def _halt(self, instance: str) -> None:
-        if instance in self.machines:
-            self.machines[instance].halt()
+        if machine := self.machines.pop(instance, None):
+            machine.halt()
+            self._numbers.append(int(machine.address.rpartition(".")[2]))
+            self._say("machine", f"{instance} is gone")
+            self._follow()
+
+    def _read_log(self, machine: Machine) -> None:
+        """Says whom Postfix took each mail from, until the machine ends."""
+        tail = ["tail", "-n", "+1", "-F", "/var/log/mail.log"]
+        with machine.popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
+            for line in reading.stdout or ():
+                if b": client=" in line:
+                    self._say("mail", line.decode("utf-8", "replace").partition(" ip-")[2] or line.decode("ascii", "replace"))
 
     def _execute(
         self, instance: str, content: dict[str, Any], parameters: Mapping[str, list[str]], command: str

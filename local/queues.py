@@ -54,7 +54,7 @@ class EventSource:
 
     def start(self) -> None:
         """Begins to poll."""
-        self._threads = [Thread(target=self._poll, daemon=True) for _ in range(self.concurrency)]
+        self._threads = [Thread(target=self._poll, name="event source", daemon=True) for _ in range(self.concurrency)]
         for thread in self._threads:
             thread.start()
 

@@ -56,7 +56,7 @@ class Story:
             LoadBalancerNames=[balancer],
         )  # fmt: skip
         self.quiet()
-        return list(self._autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"])
+        return self.hooks(name)
 
     def launch(self, group: str) -> tuple[str, str]:
         """Scale a group out by one; gives the new instance and its lifecycle state at once."""
@@ -104,6 +104,15 @@ class Story:
             Details=True, Filters=[{"key": "DocumentName", "value": name}]
         )
         return sorted(told["CommandInvocations"], key=lambda i: i["RequestedDateTime"])
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Change a balancer's tag, and wait until all is quiet."""
+        self._elb.add_tags(LoadBalancerNames=[name], Tags=[{"Key": TAG["Key"], "Value": value}])
+        self.quiet()
+
+    def hooks(self, group: str) -> list[dict[str, Any]]:
+        """The lifecycle hooks of a group."""
+        return list(self._autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=group)["LifecycleHooks"])
 
     def second_round(self) -> list[Call]:
         """Sweep once more; gives the calls of the functions that changed anything but the lease."""

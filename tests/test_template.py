@@ -68,7 +68,11 @@ def test_the_launch_rule_listens_to_the_hook_that_the_code_puts():
 
 @pytest.mark.parametrize(
     ("function", "told"),
-    [("ReconcileFleetFunction", settings.MindSettings), ("ConfigurePostfixFunction", settings.HandSettings)],
+    [
+        ("ReconcileFleetFunction", settings.MindSettings),
+        ("ConfigurePostfixFunction", settings.HandSettings),
+        ("GuardStackFunction", settings.GuardSettings),
+    ],
 )
 def test_the_environment_is_what_the_settings_read_and_its_defaults_are_good(function, told):
     variables = FUNCTIONS[function]["Environment"]["Variables"]
@@ -123,13 +127,25 @@ def test_every_message_outlives_the_function_and_ends_in_a_watched_queue():
         for dimension in alarm["Dimensions"]
     }
     for function in FUNCTIONS.values():
-        for source in function["Events"].values():
+        for source in function.get("Events", {}).values():
             queue = source["Properties"]["Queue"].rpartition(":")[2]
             [properties] = [p for name, p in queues.items() if TEMPLATE.name(name) == queue]
             assert properties["VisibilityTimeout"] >= 6 * function["Timeout"]
             assert properties["RedrivePolicy"]["deadLetterTargetArn"].rpartition(":")[2] in watched
             assert source["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
             assert function["RecursiveLoop"] == "Allow"
+
+
+def test_what_the_guard_guards_is_deleted_after_it():
+    """CloudFormation deletes a resource before those that it depends on."""
+    guard = TEMPLATE.body["Resources"]["RetirementGuard"]
+    sources = {f"{name}{source}" for name, function in FUNCTIONS.items() for source in function.get("Events", {})}
+    working = {
+        name
+        for name, resource in TEMPLATE.body["Resources"].items()
+        if resource["Type"].startswith(("AWS::Events::", "AWS::Serverless::Function", "AWS::CloudWatch::Alarm"))
+    }
+    assert set(guard["DependsOn"]) >= (working | sources) - {"GuardStackFunction"}
 
 
 def test_the_lease_outlasts_the_function_by_a_minute():

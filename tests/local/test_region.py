@@ -100,6 +100,8 @@ def handler(event, context):
         match wake.get("do") or wake.get("detail", {}).get("eventName"):
             case "fail":
                 failed.append({"itemIdentifier": record["messageId"]})
+            case "misreport":
+                failed.append({"itemIdentifier": "nobody"})
             case "raise":
                 raise ValueError("broken")
             case "hang":
@@ -196,18 +198,24 @@ def test_what_fails_comes_again_and_ends_as_a_dead_letter(region):
 
 
 @pytest.mark.parametrize(
-    ("do", "error"), [("raise", "ValueError: broken"), ("die", "Runtime exited"), ("hang", "Task timed out after 1.00")]
+    ("do", "error", "alive"),
+    [
+        ("raise", "ValueError: broken", 1),
+        ("die", "Runtime exited", 0),
+        ("hang", "Task timed out after 1.00", 0),
+        ("misreport", "None", 1),
+    ],
 )
-def test_a_function_that_breaks_keeps_its_message(template, do, error):
-    """An error, a death and a timeout return the batch to the queue; a process that hangs is killed."""
+def test_a_function_that_breaks_keeps_its_message(template, do, error, alive):
+    """An error, a death, a timeout and an unknown item return the batch to the queue; what hangs is killed."""
     once = {"deadLetterTargetArn": "arn:aws:sqs:us-east-1:123456789012:smtp-fleet-Dead", "maxReceiveCount": 1}
     overrides = {"Mind": {"Timeout": 1}, "Wakes": {"VisibilityTimeout": 1, "RedrivePolicy": once}}
     with Region(template, overrides=overrides) as region:
         wake(region, do=do)
         assert region.quiet(20, ahead=2)
-        assert [each["error"].startswith(error) for each in invocations(region)] == [True]
+        assert [str(each["error"]).startswith(error) for each in invocations(region)] == [True]
         assert waiting(region, "Dead") == 1
-        assert len(region.functions["Mind"].pids) == (1 if do == "raise" else 0)
+        assert len(region.functions["Mind"].pids) == alive
 
 
 def test_the_lines_of_an_invocation_come_before_its_answer(region):
@@ -275,7 +283,7 @@ def test_a_launch_and_its_command_are_events_too(region):
     launch(region)
     assert region.quiet(20)
     region.client("ssm").send_command(InstanceIds=booted, DocumentName="smtp-fleet-Document")
-    assert not region.quiet(0.5)
+    assert not region.quiet(0.2)
     go.set()
     assert region.quiet(20)
     region.client("autoscaling").complete_lifecycle_action(
@@ -360,6 +368,7 @@ def test_nothing_is_left_after_the_end(template):
         wake(region, do="nothing")
         assert region.quiet(20)
         pids = region.functions["Mind"].pids
+    assert "event source" not in {each.name for each in enumerate_threads()}
     assert pids
     assert gone(pids)
     for thread in set(enumerate_threads()) - before:

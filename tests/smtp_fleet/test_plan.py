@@ -254,7 +254,7 @@ def test_a_group_that_we_may_not_hook_is_a_refusal():
 
 
 def test_a_target_group_on_the_same_instance_port_is_a_refusal():
-    decision = told(balancer(), groups=[group(target_ports={"net": 25, "web": 80})])
+    decision = told(balancer(), groups=[group("CONTINUE", target_ports={"net": 25, "web": 80})])
     assert decision.actions == ()
     assert decision.findings == ("target group net of group mx also feeds instance port 25",)
 

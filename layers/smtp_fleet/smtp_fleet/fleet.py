@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from smtp_fleet.evidence import Machine, Record, Verb
-from smtp_fleet.settings import MindSettings
+from smtp_fleet.settings import GuardSettings, MindSettings
 from smtp_fleet.tag import Mode, Wish
 
 HOOK_NAME = "smtp-fleet"
@@ -127,18 +127,25 @@ class Fleet:
         return " ".join(balancer.name for balancer in self.balancers)
 
     def ports(self, settings: MindSettings) -> tuple[int, ...]:
-        """The instance ports that the fleet is about.
+        """The instance ports that the fleet is about: those that are asked for, or that are ours already."""
+        found = [
+            b.behind(self.wishes[b.name].ports if self.wishes[b.name].mode is not Mode.ABSENT else frozenset())
+            | our_ports(b, self.wishes[b.name], settings)
+            for b in self.balancers
+        ]
+        return tuple(sorted(frozenset().union(*found)))
 
-        Those behind the ports that a tag asks for; of a tagged balancer also those behind the stack's mail ports on
-        which it sends already, by a policy of any name; and all on which the policy of our name is.
-        """
-        found: set[int] = set()
-        for b in self.balancers:
-            found |= b.marked_ports(settings.policy_name)
-            if self.wishes[b.name].mode is not Mode.ABSENT:
-                found |= b.behind(self.wishes[b.name].ports)
-                found |= {port for port in b.behind(settings.mail_ports) if b.sends(port)}
-        return tuple(sorted(found))
+
+def our_ports(balancer: LoadBalancer, wish: Wish, settings: MindSettings | GuardSettings) -> frozenset[int]:
+    """The instance ports on which a balancer sends by our doing.
+
+    All on which the policy of our name is; and of a tagged balancer those behind mail ports, by a policy of any name.
+    """
+    marked = balancer.marked_ports(settings.policy_name)
+    if wish.mode is Mode.ABSENT:
+        return marked
+    mail = balancer.behind(settings.mail_ports | wish.ports)
+    return marked | {port for port in mail if balancer.sends(port)}
 
 
 def ours(balancer: LoadBalancer, wish: Wish, policy_name: str) -> bool:

@@ -75,6 +75,15 @@ class MindSettings:
 
 
 @dataclass(frozen=True)
+class GuardSettings:
+    """What guard_stack is told: how to know the stack's own balancers."""
+
+    tag_key: str = _setting("TAG_KEY", _text)
+    mail_ports: frozenset[int] = _setting("MAIL_PORTS", _ports)
+    policy_name: str = _setting("POLICY_NAME", _matching(r"[A-Za-z0-9-]{1,128}"))
+
+
+@dataclass(frozen=True)
 class HandSettings:
     """What configure_postfix is told."""
 

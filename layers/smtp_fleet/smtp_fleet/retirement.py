@@ -1,0 +1,49 @@
+"""What stands against deleting the stack, and the answer to CloudFormation that says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.request import Request, urlopen
+
+from smtp_fleet.autoscaling import Groups
+from smtp_fleet.elb import LoadBalancers
+from smtp_fleet.fleet import Group, LoadBalancer, our_ports
+from smtp_fleet.settings import GuardSettings
+from smtp_fleet.tag import wish
+
+ADVICE = "run `make retire`, or tag each load balancer `disabled` and wait until its log says off"
+
+
+def obstacles(
+    balancers: Iterable[LoadBalancer], tags: Mapping[str, str], groups: Iterable[Group], settings: GuardSettings
+) -> tuple[str, ...]:
+    """Every balancer that sends by our doing and every group with our hook, by name; none means the stack may go."""
+    sending = [
+        f"load balancer {b.name} sends the header on instance port {port}"
+        for b in balancers
+        for port in sorted(our_ports(b, wish(tags.get(b.name), settings.mail_ports), settings))
+    ]
+    hooked = [f"group {group.name} has the stack's lifecycle hook" for group in groups if group.hook]
+    return (*sending, *hooked)
+
+
+def observe(balancers: LoadBalancers, groups: Groups, settings: GuardSettings) -> tuple[str, ...]:
+    """The obstacles in the Region as it is now."""
+    tags = balancers.tagged(settings.tag_key)
+    hooked = [groups.with_hook(group, 0) for group in groups.all() if group.balancers]
+    return obstacles(balancers.read_all(tags), tags, hooked, settings)
+
+
+def answer(request: Mapping[str, Any], against: Iterable[str]) -> None:
+    """Tell CloudFormation, which waits at the request's own address, that the resource may go, or why it may not."""
+    reasons = tuple(against)
+    told = {
+        "Status": "FAILED" if reasons else "SUCCESS",
+        "Reason": f"{'; '.join(reasons)[:3000]}: {ADVICE}" if reasons else "nothing of the stack is left",
+        "PhysicalResourceId": "retirement-guard",
+        **{key: request[key] for key in ("StackId", "RequestId", "LogicalResourceId")},
+    }
+    # CloudFormation signs the address for a body without a content type.
+    urlopen(Request(request["ResponseURL"], json.dumps(told).encode(), {"Content-Type": ""}, method="PUT")).close()  # noqa: S310
