@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -49,13 +51,13 @@ class Instances:
         self.network = Network()
         self._say = say or (lambda who, line: None)
         elb = region.client("elb", of_the_operator=False)
-        tell = lambda line: self._say("balancer", line)  # noqa: E731
-        self.balancers = Balancers(self.network, elb, self._address, loopback, tell)
+        self.balancers = Balancers(self.network, elb, self._address, loopback, partial(self._say, "balancer"))
         self._region, self._delay, self._tells = region, agent_delay, say is not None
         self._numbers = deque(range(20, 255))  # of addresses; one given back is taken again as late as can be
         self._booting = ThreadPoolExecutor(4, "boot")
         self._following = ThreadPoolExecutor(1, "balancers")
         self._reading: list[Thread] = []
+        self._gone: set[str] = set()
         self._over = Event()
         region.on_launch = lambda instance: self._booting.submit(self._trying, self._boot, instance)
         region.on_terminate = lambda instance: self._booting.submit(self._trying, self._halt, instance)
@@ -97,11 +99,14 @@ class Instances:
             self._say("machine", f"{instance} is up, mail log /proc/{machine.pid}/root/var/log/mail.log")
             self._reading.append(Thread(target=self._read_log, args=(machine,), daemon=True))
             self._reading[-1].start()
+        if instance in self._gone:  # while it booted
+            return self._halt(instance)
         self._follow()
         if not self._over.wait(self._delay):
             self._region.register_agent(instance)
 
     def _halt(self, instance: str) -> None:
+        self._gone.add(instance)
         if machine := self.machines.pop(instance, None):
             machine.halt()
             self._numbers.append(int(machine.address.rpartition(".")[2]))
@@ -114,7 +119,7 @@ class Instances:
         with machine.popen(tail, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
             for line in reading.stdout or ():
                 if b": client=" in line:
-                    self._say("mail", line.decode("utf-8", "replace").partition(" ip-")[2] or line.decode("ascii", "replace"))
+                    self._say("mail", re.sub(r"^\w+ +\d+ [\d:]+ ", "", line.decode("utf-8", "replace")))
 
     def _execute(
         self, instance: str, content: dict[str, Any], parameters: Mapping[str, list[str]], command: str

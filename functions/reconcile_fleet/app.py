@@ -9,7 +9,7 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
-from smtp_fleet import autoscaling, ec2, elb, ledger, mind, report, settings, sqs, ssm
+from smtp_fleet import autoscaling, ec2, elb, ledger, mind, observe, report, settings, sqs, ssm
 
 logger = Logger()
 metrics = Metrics()
@@ -17,7 +17,7 @@ say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.MindSettings, os.environ)
 client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
 queue = client("sqs")
-aws = mind.Gateways(
+aws = observe.Gateways(
     balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
     groups=autoscaling.Groups(client("autoscaling"), client("elbv2")),
     instances=ec2.Instances(client("ec2")),

@@ -8,7 +8,8 @@ import pytest
 from local.strict import ssm as agents
 from smtp_fleet import autoscaling, ec2, elb, ledger, sqs, ssm
 from smtp_fleet.hand import Hand
-from smtp_fleet.mind import Gateways, Mind
+from smtp_fleet.mind import Mind
+from smtp_fleet.observe import Gateways
 from smtp_fleet.settings import HandSettings
 from tests.smtp_fleet.world import SETTINGS
 

@@ -4,10 +4,13 @@ The world of the test crashes between any two writes, loses, repeats and reorder
 the data plane lag, flips the tag, and launches instances with and without our hook.
 """
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from smtp_fleet import orphan
 from smtp_fleet.fleet import Group, LoadBalancer
 from smtp_fleet.plan import plan
 from tests.smtp_fleet.world import SETTINGS, SMTP, World
@@ -25,6 +28,9 @@ class History(RuleBasedStateMachine):
     def wake(self, crash_after):
         for action in plan(self.world.fleet(), SETTINGS).actions[:crash_after]:
             self.world.do(action)
+        for fleet in self.world.orphans():
+            for action in orphan.plan(fleet, SETTINGS).actions[:crash_after]:
+                self.world.do(action)
 
     @rule(seconds=st.sampled_from([1, 9, 31, 60, 301, 601]))
     def time_passes(self, seconds):
@@ -67,6 +73,16 @@ class History(RuleBasedStateMachine):
     @rule()
     def group_is_attached(self):
         self.world.groups["mx"] = Group("mx", frozenset({"mx-1"}))
+
+    @precondition(lambda self: self.world.groups)
+    @rule()
+    def group_is_detached(self):
+        self.world.groups["mx"] = replace(self.world.groups["mx"], balancers=frozenset())
+
+    @precondition(lambda self: self.world.groups and not self.world.instances)
+    @rule()
+    def empty_group_is_attached_again(self):
+        self.world.groups["mx"] = replace(self.world.groups["mx"], balancers=frozenset({"mx-1"}))
 
     def _our_hook_holds(self):
         """Launches that meet no hook of ours behind a sending balancer are outside the law (healed, not prevented)."""

@@ -52,7 +52,7 @@ def test_an_untagged_balancer_costs_two_reads_and_no_lease(stack, calls):
     stack.balancer("web", tag=None)
     calls.clear()
     stack.wake("web")
-    assert calls == [TAGS, DESCRIBE]
+    assert calls == [TAGS, DESCRIBE, GET]
     assert stack.said == [("not in the fleet", {"load_balancer": "web"})]
 
 
@@ -317,6 +317,43 @@ def test_a_sending_balancer_protects_its_launches_whatever_the_tag_says_but_disa
     assert stack.policies() == ({} if tag == "disabled" else {25: ["EnableProxyProtocol"]})
 
 
+def serve(stack, rounds=6):
+    """Let time pass and everything be delivered."""
+    for _ in range(rounds):
+        stack.now += SETTINGS.settle
+        stack.wake()
+        assert stack.hand().work(stack.received("asks")) == set()
+        assert agents.drain(5)
+
+
+@pytest.mark.parametrize("how", ["deleted", "detached", "untagged before it sent"])
+def test_a_group_whose_balancer_is_gone_does_not_wait_for_ever(stack, how):
+    """Its launches would be abandoned one after the other: our hook is still on it."""
+    stack.balancer()
+    if how != "untagged before it sent":
+        stack.wake("mx-1")
+    stack.group()
+    stack.wake("mx-1")
+    for instance in stack.scale(1):
+        agents.register_agent(instance)
+    if how == "untagged before it sent":
+        stack.client("elb").remove_tags(LoadBalancerNames=["mx-1"], Tags=[{"Key": stack.settings.tag_key}])
+    serve(stack)
+    if how == "deleted":
+        stack.client("elb").delete_load_balancer(LoadBalancerName="mx-1")
+    if how == "detached":
+        stack.client("autoscaling").detach_load_balancers(AutoScalingGroupName="mx", LoadBalancerNames=["mx-1"])
+    instances = stack.scale(2)
+    for instance in instances:
+        agents.register_agent(instance)
+    serve(stack)
+    assert stack.states() == dict.fromkeys(instances, "InService")
+    assert stack.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName="mx")["LifecycleHooks"] == []
+    rows = {row["id"]["S"].split("/")[0] for row in stack.client("dynamodb").scan(TableName="ledger")["Items"]}
+    assert rows <= {"hooks", "off"}
+    assert stack.ledger.hooked_groups() == frozenset()
+
+
 def test_switched_off_nothing_of_ours_is_left(stack):
     instances = fleet_with_launch(stack)
     for instance in instances:
@@ -336,7 +373,7 @@ def test_switched_off_nothing_of_ours_is_left(stack):
     [described] = stack.client("elb").describe_load_balancers(LoadBalancerNames=["mx-1"])["LoadBalancerDescriptions"]
     assert described["Policies"]["OtherPolicies"] == []
     rows = [row["id"]["S"] for row in stack.client("dynamodb").scan(TableName="ledger")["Items"]]
-    assert rows == ["off/mx-1/25"]
+    assert sorted(rows) == ["hooks", "off/mx-1/25"]
 
 
 def test_switched_off_it_counts_the_settle_time_from_the_read_back(stack):

@@ -75,6 +75,12 @@ def test_a_group_without_our_hook_gets_it_first():
     assert decision.not_yet
 
 
+def test_a_hook_that_let_launches_pass_counts_from_when_it_no_longer_does():
+    """AWS does not document that a new default result reaches a launch that waits already."""
+    decision = told(balancer(), groups=[group("CONTINUE")], members=[one()])
+    assert decision.actions == (PutHook("mx", "ABANDON", 900, anew=True),)
+
+
 def test_the_policy_waits_for_the_settle_time_after_the_hook():
     decision = told(balancer(), groups=[group(since=NOW - 10)])
     assert (decision.actions, decision.not_yet, decision.again_in) == ((), True, 50)

@@ -85,16 +85,34 @@ class World:
                 hooked_since=self.hooked_since.get(name, 0) if g.hook else 0,
             )
             for name, g in sorted(self.groups.items())
+            if g.balancers
         )
         by_name = {g.name: g for g in groups}
         balancers = tuple(replace(b, instances=self.registered(n)) for n, b in sorted(self.balancers.items()))
         members = []
         for i, x in sorted(self.instances.items()):
+            if x.group not in by_name:
+                continue
             machine = Machine(i, x.volume)
             record = self.records.get(machine, Record(machine))
             registered = any(i in b.instances for b in balancers)
             members.append(member(x.state, by_name.get(x.group), registered, Root(x.volume, x.launched_at), record))
         return Fleet(self.now, balancers, wishes, groups, tuple(members), dict(self.off_since))
+
+    def orphans(self) -> list[Fleet]:
+        """The groups with our hook that nobody of a fleet feeds, as the mind would observe them."""
+        left = {name: g for name, g in self.groups.items() if g.hook and not g.balancers}
+        borrowed = World(
+            self.now,
+            groups={name: replace(g, balancers=frozenset({"-"})) for name, g in left.items()},
+            instances=self.instances,
+        )
+        borrowed.records, borrowed.off_since, borrowed.hooked_since = self.records, self.off_since, self.hooked_since
+        fleet = borrowed.fleet()
+        return [
+            replace(fleet, groups=(g,), members=tuple(m for m in fleet.members if m.group == g.name))
+            for g in fleet.groups
+        ]
 
     def registered(self, balancer: str) -> frozenset[str]:
         """The instances that take traffic from a balancer: those in service in a group behind it."""

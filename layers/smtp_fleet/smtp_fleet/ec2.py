@@ -21,7 +21,7 @@ class Instances:
             return {}
         # A filter, unlike InstanceIds, does not fail the whole call for one id that is gone (200 values a filter).
         return {
-            instance["InstanceId"]: Root(_root_volume(instance), int(instance["LaunchTime"].timestamp()))
+            instance["InstanceId"]: _root(instance)
             for start in range(0, len(ids), 200)
             for page in self._ec2.get_paginator("describe_instances").paginate(
                 Filters=[{"Name": "instance-id", "Values": ids[start : start + 200]}]
@@ -29,6 +29,11 @@ class Instances:
             for reservation in page["Reservations"]
             for instance in reservation["Instances"]
         }
+
+
+def _root(instance: dict[str, Any]) -> Root:
+    gone = instance["State"]["Name"] in ("shutting-down", "terminated")
+    return Root(_root_volume(instance), int(instance["LaunchTime"].timestamp()), gone)
 
 
 def _root_volume(instance: dict[str, Any]) -> str:

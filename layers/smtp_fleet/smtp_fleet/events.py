@@ -37,8 +37,7 @@ def where(event: Any) -> Where:
         case {"detail-type": "Scheduled Event"}:
             return Where("sweep", everything=True)
         case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause), **more}}:
-            tries = more.get("tries")
-            return Where(_word(cause), balancers=_balancers(names), tries=tries if isinstance(tries, int) else 0)
+            return _own(_balancers(names), _word(cause), more)
         case {
             "source": "aws.elasticloadbalancing",
             "detail": {"eventName": str(call), "requestParameters": {**request}},
@@ -58,8 +57,25 @@ def wake(where: Where) -> dict[str, Any]:
     return {
         "source": WAKE_SOURCE,
         "detail-type": "Scheduled Event" if where.everything else "Wake",
-        "detail": {"balancers": sorted(where.balancers), "cause": where.cause, "tries": where.tries},
+        "detail": {
+            "balancers": sorted(where.balancers),
+            "groups": sorted(where.groups),
+            "cause": where.cause,
+            "tries": where.tries,
+        },
     }
+
+
+def _own(balancers: frozenset[str], cause: str, more: Mapping[Any, Any]) -> Where:
+    """A wake of our own: it may carry groups, and how often it was sent."""
+    groups, tries = more.get("groups"), more.get("tries")
+    names = groups if isinstance(groups, list) else []
+    return Where(
+        cause,
+        balancers=balancers,
+        groups=frozenset(name for name in names if isinstance(name, str)),
+        tries=tries if isinstance(tries, int) else 0,
+    )
 
 
 def _named(request: Mapping[Any, Any]) -> list[Any]:

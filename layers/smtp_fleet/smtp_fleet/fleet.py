@@ -75,6 +75,11 @@ class Group:
     hooked_since: int = 0
     target_ports: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def off_key(self) -> tuple[str, int]:
+        """Under which the ledger keeps since when nobody of a fleet feeds the group; no balancer has such a name."""
+        return f"group:{self.name}", 0
+
     def matches(self, pattern: str) -> bool:
         """Whether the stack may put its hook on the group: an IAM wildcard pattern over its name."""
         return fnmatchcase(self.name, pattern)
@@ -82,10 +87,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Root:
-    """The root volume of an instance, and when the instance was launched (seconds since 1970)."""
+    """The root volume of an instance, when it was launched (seconds since 1970), and whether it was terminated."""
 
     volume: str
     launched_at: int
+    gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class Fleet:
     @property
     def name(self) -> str:
         """The names of its load balancers, for people."""
-        return " ".join(balancer.name for balancer in self.balancers)
+        return " ".join(balancer.name for balancer in self.balancers) or " ".join(g.off_key[0] for g in self.groups)
 
     def ports(self, settings: MindSettings) -> tuple[int, ...]:
         """The instance ports that the fleet is about: those that are asked for, or that are ours already."""
@@ -134,6 +140,11 @@ class Fleet:
             for b in self.balancers
         ]
         return tuple(sorted(frozenset().union(*found)))
+
+    def off_keys(self, settings: MindSettings) -> tuple[tuple[str, int], ...]:
+        """Under which the ledger keeps since when each balancer is off, and each group was without one."""
+        ports = self.ports(settings)
+        return (*((b.name, port) for b in self.balancers for port in ports), *(g.off_key for g in self.groups))
 
 
 def our_ports(balancer: LoadBalancer, wish: Wish, settings: MindSettings | GuardSettings) -> frozenset[int]:

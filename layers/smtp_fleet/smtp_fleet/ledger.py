@@ -1,7 +1,8 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, and one `lease`. Losing it
-costs one round of asks and one settle time. It encodes and decodes; what may be written when is `evidence` and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, one of `hooks` and one
+`lease`. Losing it costs one round of asks and one settle time. It encodes and decodes; what may be written when is the
+business of `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -87,13 +88,34 @@ class Ledger:
         ids = {f"hook/{group}": group for group in groups}
         return {ids[row]: int(item["since"]["N"]) for row, item in self._get(ids).items()}
 
+    def hooked_groups(self) -> frozenset[str]:
+        """Every group that may have our hook."""
+        return frozenset(name for item in self._get(["hooks"]).values() for name in item.get("names", {}).get("SS", ()))
+
+    def expect_hook(self, group: str) -> None:
+        """Write down that our hook is about to be put on a group."""
+        self._index("ADD", group)
+
     def record_hook(self, group: str, now: int) -> None:
         """Write down that our hook was read back on a group."""
         self._put({"id": {"S": f"hook/{group}"}, "since": _number(now)})
 
-    def forget_hook(self, group: str) -> None:
-        """Strike out that our hook is on a group: it is about to go."""
+    def void_hook(self, group: str) -> None:
+        """Strike out since when our hook is on a group: it is about to go."""
         self._delete(f"hook/{group}")
+
+    def forget_hook(self, group: str) -> None:
+        """Strike out that a group may have our hook: it is gone."""
+        self._index("DELETE", group)
+
+    def _index(self, verb: str, group: str) -> None:
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"id": {"S": "hooks"}},
+            UpdateExpression=f"{verb} #names :names",
+            ExpressionAttributeNames={"#names": "names"},
+            ExpressionAttributeValues={":names": {"SS": [group]}},
+        )
 
     def _delete(self, row: str) -> None:
         self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": row}})

@@ -193,7 +193,8 @@ def _offs(views: list[View]) -> tuple[Action, ...]:
     seen = [(b, v, (b.name, v.port) in v.fleet.off_since) for v in views for b in v.feeding]
     forget = [ForgetOff(b.name, v.port) for b, v, known in seen if known and b.sends(v.port)]
     record = [RecordOff(b.name, v.port) for b, v, known in seen if not known and not b.sends(v.port)]
-    return (*forget, *record)
+    fed = [ForgetOff(*g.off_key) for v in views[:1] for g in v.fleet.groups if g.off_key in v.fleet.off_since]
+    return (*forget, *record, *fed)
 
 
 def _hooks(fleet: Fleet, rows: list[Row], settings: MindSettings) -> tuple[PutHook, ...]:
@@ -203,10 +204,20 @@ def _hooks(fleet: Fleet, rows: list[Row], settings: MindSettings) -> tuple[PutHo
     allowed = [g for g in fleet.groups if g.matches(settings.group_name_pattern)]
     due = [g for g in allowed if result == ABANDON or (result == CONTINUE and g.hook)]
     return tuple(
-        PutHook(g.name, result, settings.hook_timeout, anew=g.hook is None or not g.hooked_since)
+        PutHook(g.name, result, settings.hook_timeout, anew=not _holds(g, result))
         for g in due
         if not _hooked(g, result, settings.hook_timeout)
     )
+
+
+def _holds(group: Group, result: str) -> bool:
+    """Whether launches that wait already are known to wait under this result.
+
+    AWS does not document that a changed default result reaches lifecycle actions that have begun, so it is taken not
+    to: a launch that waits under CONTINUE may yet go into service by itself.
+    """
+    hook = group.hook
+    return hook is not None and group.hooked_since > 0 and result in (CONTINUE, hook.default_result)
 
 
 def _hooked(group: Group, result: str, timeout: int) -> bool:

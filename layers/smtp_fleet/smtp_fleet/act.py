@@ -1,0 +1,104 @@
+"""Carries a plan out, action by action, each in an order in which a crash in between leaves the safe state.
+
+What instances are to do goes through the asks queue, always after the ledger holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from smtp_fleet import events
+from smtp_fleet.actions import (
+    Admit,
+    DeleteHook,
+    DeletePolicy,
+    Forget,
+    ForgetOff,
+    Plan,
+    PutHook,
+    RecordOff,
+    Reject,
+    Send,
+    SetPolicies,
+)
+from smtp_fleet.events import Where
+from smtp_fleet.evidence import Machine, Record, asked
+from smtp_fleet.fleet import Fleet
+from smtp_fleet.observe import Gateways
+
+
+class Actor:
+    """Does what a plan says, and nothing else; `cause` goes into the command history."""
+
+    def __init__(self, aws: Gateways, clock: Callable[[], int], count: Callable[..., None]) -> None:
+        self._aws = aws
+        self._clock = clock
+        self._count = count
+
+    def act(self, fleet: Fleet, decision: Plan, cause: str) -> None:
+        """Carry out the actions in their order, and wake again where the plan waits for nothing but time."""
+        records = {m.machine: m.record for m in fleet.members}
+        for action in decision.actions:
+            match action:
+                case Send() | Admit() | Reject() | Forget():
+                    self._on_instances(action, records, cause)
+                case _:
+                    self._on_balancers(action)
+        if decision.again_in:
+            names = frozenset(b.name for b in fleet.balancers)
+            again = Where(cause, balancers=names, groups=frozenset(g.name for g in fleet.groups))
+            self._aws.wakes.send([events.wake(again)], delay=decision.again_in)
+
+    def _on_instances(self, action: Send | Admit | Reject | Forget, records: dict[Machine, Record], cause: str) -> None:
+        match action:
+            case Send(ask, machines):
+                for machine in machines:
+                    self._write(records, asked(records[machine], ask, self._clock(), cause))
+                    self._aws.asks.send([_message("ask", records[machine])])
+            case Admit(machine, group, launched_at):
+                self._write(records, replace(records[machine], admitted=True))
+                admission = {"group": group, "launched_at": launched_at}
+                self._aws.asks.send([_message("admit", records[machine]) | admission])
+            case Reject(machine, group):
+                self._aws.asks.send([_message("reject", records[machine]) | {"group": group}])
+            case Forget(machine):
+                self._aws.ledger.forget(machine)
+
+    def _on_balancers(self, action: PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy) -> None:
+        aws = self._aws
+        match action:
+            case PutHook(group):
+                aws.ledger.expect_hook(group)  # before: a hook that nobody knows of would hold launches for ever
+                aws.groups.put_hook(action)
+                if action.anew:
+                    aws.ledger.record_hook(group, self._clock())
+            case DeleteHook(group):
+                aws.ledger.void_hook(group)  # before: nothing is held from the moment that it is gone
+                aws.groups.delete_hook(group)
+                aws.ledger.forget_hook(group)
+            case DeletePolicy(balancer, policy):
+                aws.balancers.delete_policy(balancer, policy)
+            case RecordOff(balancer, port):
+                aws.ledger.record_off(balancer, port, self._clock())
+            case ForgetOff(balancer, port):
+                aws.ledger.forget_off(balancer, port)
+            case SetPolicies(balancer, port, sends=True):
+                aws.ledger.forget_off(balancer, port)  # before: a crash in between must leave it not settled
+                aws.balancers.apply(action)
+                self._count("Attached")
+            case SetPolicies(balancer, port):
+                aws.balancers.apply(action)
+                self._count("Detached")
+                aws.ledger.record_off(balancer, port, self._clock())  # after: off counts from when it was read back
+
+    def _write(self, records: dict[Machine, Record], new: Record) -> None:
+        if new != records[new.machine]:
+            self._aws.ledger.write(records[new.machine], new)
+            records[new.machine] = new
+
+
+def _message(kind: str, record: Record) -> dict[str, Any]:
+    machine = record.machine
+    return {"kind": kind, "instance": machine.instance_id, "volume": machine.volume, "asked_at": record.asked_at}

@@ -1,0 +1,144 @@
+"""All that a plan depends on, read from AWS and the ledger: fleets, groups that left theirs, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from smtp_fleet.autoscaling import Groups
+from smtp_fleet.ec2 import Instances
+from smtp_fleet.elb import LoadBalancers
+from smtp_fleet.events import Where
+from smtp_fleet.evidence import Machine, Outcome, Record, answered, believe
+from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, member, neighbours, ours, parts
+from smtp_fleet.ledger import Ledger
+from smtp_fleet.settings import MindSettings
+from smtp_fleet.sqs import Queue
+from smtp_fleet.ssm import Answers
+from smtp_fleet.tag import Wish, wish
+
+Part = tuple[tuple[LoadBalancer, ...], dict[str, Wish]]
+
+
+@dataclass(frozen=True)
+class Gateways:
+    """Everything that the mind reads and writes."""
+
+    balancers: LoadBalancers
+    groups: Groups
+    instances: Instances
+    answers: Answers
+    ledger: Ledger
+    wakes: Queue
+    asks: Queue
+
+
+class Observer:
+    """Reads, and writes nothing but what instances have answered."""
+
+    def __init__(
+        self,
+        settings: MindSettings,
+        aws: Gateways,
+        clock: Callable[[], int],
+        say: Callable[..., None],
+        count: Callable[..., None],
+    ) -> None:
+        self._settings = settings
+        self._aws = aws
+        self._clock = clock
+        self._say = say
+        self._count = count
+
+    def names(self, where: Where, groups: list[Group]) -> frozenset[str]:
+        """The balancers that a wake points at, through groups and instances too."""
+        touched = where.groups | (self._aws.groups.groups_of(where.instances) if where.instances else frozenset())
+        return where.balancers.union(*(g.balancers for g in groups if g.name in touched))
+
+    def tags(self, where: Where) -> dict[str, str | None]:
+        """The tag of each balancer that the wake points at; of a sweep, of each that has it."""
+        key = self._settings.tag_key
+        if where.everything:
+            return dict(self._aws.balancers.tagged(key))
+        return self._aws.balancers.tags(where.balancers, key) if where.balancers else {}
+
+    def any_marked(self, names: Mapping[str, str | None]) -> bool:
+        """Whether any of the balancers sends by the policy of our name."""
+        return any(b.marked_ports(self._settings.policy_name) for b in self._aws.balancers.read(names))
+
+    def fleets(
+        self, where: Where, tags: Mapping[str, str | None], groups: list[Group]
+    ) -> tuple[list[Part], frozenset[str]]:
+        """The balancers to look at, parted into fleets, with their wishes; and the names of those that are not ours."""
+        balancers, key = self._aws.balancers, self._settings.tag_key
+        if where.everything:
+            seen = balancers.read_all(tags)
+            names = frozenset(b.name for b in seen)
+            seen = seen + balancers.read(neighbours(names, groups) - names)
+        else:
+            names = neighbours(where.balancers, groups)
+            seen = balancers.read(names)
+            tags = {**tags, **balancers.tags(names - tags.keys(), key)}
+        found: list[Part] = []
+        others: set[str] = set()
+        for part in parts(seen, groups):
+            wishes = {b.name: wish(tags.get(b.name), self._settings.mail_ports) for b in part}
+            if any(ours(b, wishes[b.name], self._settings.policy_name) for b in part):
+                found.append((part, wishes))
+            else:
+                others |= wishes.keys()
+        return found, frozenset(others)
+
+    def orphans(self, where: Where, fleets: list[Part], groups: list[Group]) -> list[Group]:
+        """The groups that may have our hook, but no balancer of a fleet, among those that the wake touches."""
+        hooked = self._aws.ledger.hooked_groups()
+        served = frozenset(name for _, wishes in fleets for name in wishes)
+        near = neighbours(where.balancers, groups)
+        touched = [g for g in groups if where.everything or g.name in where.groups or g.balancers & near]
+        return [g for g in touched if g.name in hooked and not g.balancers & served]
+
+    def fleet(self, balancers: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group]) -> Fleet:
+        """One fleet as it is now, the answers that came in meanwhile included."""
+        aws = self._aws
+        since = aws.ledger.hooked_since(g.name for g in groups)
+        hooked = tuple(aws.groups.with_targets(aws.groups.with_hook(g, since.get(g.name, 0))) for g in groups)
+        states = {i: (state, group) for group in hooked for i, state in group.states.items()}
+        registered = frozenset().union(*(b.instances for b in balancers))
+        ids = registered | {i for i, (state, _) in states.items() if not state.startswith("Terminat")}
+        # An instance that EC2 does not show (yet) is one of unknown root volume: it counts, and cannot be asked.
+        found = aws.instances.roots(ids)
+        roots = {i: root for i in ids if not (root := found.get(i, Root("", 0))).gone}
+        records = self._answers(aws.ledger.records(Machine(i, root.volume) for i, root in roots.items()))
+        fleet = Fleet(self._clock(), balancers, wishes, hooked)
+        return replace(
+            fleet,
+            members=tuple(
+                member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
+                for i in sorted(roots)
+            ),
+            off_since=aws.ledger.off_since(fleet.off_keys(self._settings)),
+        )
+
+    def _answers(self, records: dict[Machine, Record]) -> dict[Machine, Record]:
+        """The records with what the commands that are out have ended in."""
+        out = {m: r for m, r in records.items() if r.ask and r.command_id and r.answered != r.ask.epoch}
+        told = {command: self._aws.answers.invocations(command) for command in {r.command_id for r in out.values()}}
+        for machine, record in out.items():
+            invocation = told[record.command_id].get(machine.instance_id)
+            answer = believe(record.ask, invocation) if record.ask and invocation else None
+            if answer:
+                records[machine] = answered(record, answer)
+                self._aws.ledger.write(record, records[machine])
+                self._count(_METRIC_OF.get(answer.outcome, "Failed"))
+                self._say(
+                    "an instance answered",
+                    instance_id=machine.instance_id,
+                    command_id=record.command_id,
+                    outcome=answer.outcome.value,
+                    answer=answer.reason,
+                )
+        return records
+
+
+_METRIC_OF = {Outcome.OK: "Configured", Outcome.REFUSED: "Refused", Outcome.NOT_READY: "NotReady"}
+_ALONE: tuple[str, Group | None] = ("", None)
