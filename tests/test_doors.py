@@ -17,6 +17,8 @@ ENVIRONMENT = {
     "POLICY_NAME": "EnableProxyProtocol",
     "AUDIT": "false",
     "PAUSED": "false",
+    "LIVE_CUTOVER": "at-once",
+    "CUTOVER_BUDGET_SECONDS": "45",
     "SETTLE_SECONDS": "60",
     "HOOK_TIMEOUT_SECONDS": "900",
     "GROUP_NAME_PATTERN": "*",

@@ -1,7 +1,8 @@
 """The law over histories: wherever time, faults and people lead, nobody who takes traffic gets an unexpected header.
 
 The world of the test crashes between any two writes, loses, repeats and reorders commands, answers and admissions, lets
-the data plane lag, flips the tag, and launches instances with and without our hook.
+the data plane lag, flips the tag, removes the policy by hand, attaches and detaches the group, and launches instances
+with and without our hook.
 """
 
 from dataclasses import replace
@@ -13,7 +14,31 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from smtp_fleet import orphan
 from smtp_fleet.fleet import Group, LoadBalancer
 from smtp_fleet.plan import plan
-from tests.smtp_fleet.world import SETTINGS, SMTP, World
+from tests.smtp_fleet.world import LAG, SETTINGS, SMTP, World
+
+
+def settle(world):
+    """Let everything be delivered and time pass until nothing more happens; gives the last reason."""
+    quiet = 0
+    for _ in range(200):
+        fleets = [(plan, world.fleet()), *((orphan.plan, fleet) for fleet in world.orphans())]
+        decisions = [planned(fleet, SETTINGS) for planned, fleet in fleets]
+        for action in (action for decision in decisions for action in decision.actions):
+            world.do(action)
+        busy = any(decision.actions for decision in decisions) or world.queue or world.answers or world.admissions
+        for deliver, waiting in (
+            (world.run, world.queue),
+            (world.answer, world.answers),
+            (world.admit, world.admissions),
+        ):
+            while waiting:
+                deliver(0)
+        quiet = 0 if busy else quiet + 1
+        if quiet > 20:
+            break
+        world.now += 31 if not quiet else 601
+    return decisions[0].reason
+
 
 ANY = st.integers(0, 1_000)
 
@@ -32,7 +57,7 @@ class History(RuleBasedStateMachine):
             for action in orphan.plan(fleet, SETTINGS).actions[:crash_after]:
                 self.world.do(action)
 
-    @rule(seconds=st.sampled_from([1, 9, 31, 60, 301, 601]))
+    @rule(seconds=st.sampled_from([1, 9, 31, 46, 60, 301, 601]))
     def time_passes(self, seconds):
         self.world.now += seconds
 
@@ -104,6 +129,25 @@ class History(RuleBasedStateMachine):
         if self._our_hook_holds():
             x.volume, x.expects, x.fence, x.launched_at = x.volume + "+", frozenset(), 0, self.world.now
             x.state = "Pending:Wait" if self.world.groups["mx"].hook else "InService"
+
+    @precondition(lambda self: self.world.balancers["mx-1"].sends(25))
+    @rule()
+    def policy_is_removed_by_hand(self):
+        b = self.world.balancers["mx-1"]
+        self.world.balancers["mx-1"] = replace(b, backend={25: ()})
+        self.world.sent_until["mx-1", 25] = self.world.now + LAG
+
+    def teardown(self):
+        """From every state, once faults and people stop: the wanted end is reached and nobody waits for ever."""
+        world = self.world
+        world.tags["mx-1"] = "enabled"
+        able = all(x.able for x in world.instances.values())
+        reason = settle(world)
+        assert world.broken_law() == []
+        assert reason == "on" if able else reason in ("on", "refused", "an instance cannot expect the header")
+        if able and world.groups and world.groups["mx"].balancers:
+            assert {x.state for x in world.instances.values()} <= {"InService"}
+            assert {x.expects for x in world.instances.values()} <= {frozenset({25})}
 
     @invariant()
     def where_a_balancer_sends_postfix_expects(self):

@@ -14,14 +14,15 @@ from smtp_fleet.actions import (
     ForgetOff,
     PutHook,
     RecordOff,
+    Refuse,
     Reject,
     Send,
     SetPolicies,
 )
 from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
-from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Member
+from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Member, Refusal
 from smtp_fleet.plan import plan
-from smtp_fleet.tag import Mode, wish
+from smtp_fleet.tag import Mode, Tags, wish
 from tests.smtp_fleet.world import SETTINGS, SMTP, World
 
 OURS, THEIRS = "EnableProxyProtocol", "BackendAuth"
@@ -36,7 +37,7 @@ def balancer(sends=False, **changes):
 
 
 def fleet(*balancers, tag="enabled", members=(), groups=(), off=LONG_AGO):
-    wishes = {b.name: wish(tag, SETTINGS.mail_ports) for b in balancers}
+    wishes = {b.name: wish(Tags(tag), SETTINGS.mail_ports) for b in balancers}
     off_since = {(b.name, 25): off for b in balancers if not b.sends(25)} if off else {}
     return Fleet(NOW, balancers, wishes, tuple(groups), tuple(members), off_since)
 
@@ -91,10 +92,108 @@ def test_held_launches_are_no_obstacle():
     assert decision.reason == "every launch is held: attaching"
 
 
-def test_a_live_fleet_is_left_alone_and_its_launches_pass():
-    decision = told(balancer(), groups=[group("CONTINUE")], members=[one("i-1"), one("i-2", waits=False)])
-    assert decision.reason == "not yet: instances already take traffic"
-    assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx", 0),)
+LOOK = Ask(Verb.LOOK, frozenset({25}), NOW)
+MX1 = Machine("i-1", "vol-1")
+
+
+def serving(name="i-1", verb=None, ago=10, **record):
+    """An instance in service, asked `ago` seconds before now and, unless told otherwise, answered in full."""
+    if verb is None:
+        return one(name, waits=False, **record)
+    at = NOW - ago
+    speaks = "proxy" if verb is Verb.EXPECT else "plain"
+    answer = {"answered": at, "outcome": Outcome.OK, speaks: frozenset({25})} | record
+    return one(name, waits=False, ask=Ask(verb, frozenset({25}), at), asked_at=at, **answer)
+
+
+def test_a_live_fleet_is_looked_at_first_and_its_launches_pass():
+    decision = told(balancer(), groups=[group("CONTINUE")], members=[one("i-1"), serving("i-2")])
+    assert decision.reason == "asking whether they could"
+    assert decision.actions == (Send(LOOK, (Machine("i-2", "vol-1"),)), Admit(MX1, "mx", 0))
+
+
+def test_looked_at_before_the_balancer_was_off_is_not_looked_at():
+    decision = told(balancer(), members=[serving(verb=Verb.LOOK, ago=30)], off=NOW - 20)
+    assert decision.actions == (Send(LOOK, (MX1,)),)
+
+
+def test_all_could_is_first_a_hook_that_holds_every_launch():
+    decision = told(balancer(), groups=[group(hook=None)], members=[serving(verb=Verb.LOOK)])
+    assert decision.actions == (PutHook("mx", "ABANDON", 900, anew=True),)
+
+
+def test_all_could_is_postfix_first():
+    decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.LOOK), serving("i-2", Verb.LOOK)])
+    assert decision.reason == "Postfix first"
+    assert decision.actions == (Send(EXPECT, (MX1, Machine("i-2", "vol-1"))),)
+    assert decision.again_in == SETTINGS.cutover_budget + 1
+
+
+def test_all_expect_is_balancer_second():
+    decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT)])
+    assert decision.reason == "balancer second"
+    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS),)
+
+
+def test_one_that_could_not_is_a_refusal_and_nothing_was_changed():
+    cannot = serving("i-2", Verb.LOOK, outcome=Outcome.REFUSED, reason="two listeners")
+    decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.LOOK), cannot])
+    why = "i-2 cannot expect the header: two listeners"
+    assert decision.actions == (Refuse(25, why, 1, NOW + 300),)
+    assert decision.findings == (why,)
+
+
+def test_a_spent_budget_is_a_refusal():
+    late = [serving(verb=Verb.EXPECT, ago=46), serving("i-2", Verb.EXPECT, ago=46, outcome=None, proxy=frozenset())]
+    decision = told(balancer(), groups=[group()], members=late)
+    why = "the budget of 45 s is spent; not expecting yet: i-2"
+    assert decision.actions == (Refuse(25, why, 1, NOW + 300),)
+
+
+def test_a_refusal_undoes_everybody_not_known_plain():
+    expecting, asked_only = serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT, outcome=None, proxy=frozenset())
+    f = fleet(balancer(), groups=[group("CONTINUE")], members=[expecting, asked_only, serving("i-3", Verb.LOOK)])
+    refused = replace(f, refusals={25: Refusal("the budget is spent", 1, NOW + 200)})
+    decision = plan(refused, SETTINGS)
+    assert decision.reason == "refused: undoing a half-done cutover"
+    assert decision.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (MX1, Machine("i-2", "vol-1"))),)
+    soon = plan(replace(refused, off_since={("mx-1", 25): NOW - 10}), SETTINGS)
+    assert (soon.actions, soon.again_in) == ((), 50)
+
+
+def test_a_refusal_holds_for_a_while_and_longer_each_time():
+    cannot = serving("i-1", Verb.LOOK, outcome=Outcome.REFUSED, reason="two listeners")
+    f = fleet(balancer(), members=[cannot])
+    held = plan(replace(f, refusals={25: Refusal("two listeners", 1, NOW + 1)}), SETTINGS)
+    assert (held.reason, held.actions) == ("refused", ())
+    over = plan(replace(f, refusals={25: Refusal("two listeners", 1, NOW - 5)}), SETTINGS)
+    assert over.actions == (Send(LOOK, (MX1,)),)
+    for times, wait in ((1, 600), (2, 1200), (3, 2400), (4, 3600), (40, 3600)):
+        again = plan(replace(f, refusals={25: Refusal("two listeners", times, NOW - 20)}), SETTINGS)
+        assert again.actions == (Refuse(25, "i-1 cannot expect the header: two listeners", times + 1, NOW + wait),)
+
+
+def test_a_cutover_that_asks_waits_for_its_own_go():
+    told_to_ask = replace(SETTINGS, live_cutover="ask")
+    f = fleet(balancer(), groups=[group()], members=[serving(verb=Verb.LOOK)])
+    ready = plan(f, told_to_ask)
+    assert (ready.reason, ready.actions) == ("ready: waiting for go", (PutHook("mx", "CONTINUE", 900, anew=False),))
+    [finding] = ready.findings
+    code = finding.rpartition("Value=")[2]
+    assert "ready: 1 of 1 could" in finding
+    assert f"add-tags --load-balancer-names mx-1 --tags Key=smtp-proxy-protocol-go,Value={code}" in finding
+    going = replace(f, wishes={"mx-1": wish(Tags("enabled", code), frozenset({25}))})
+    assert plan(going, told_to_ask).reason == "Postfix first"
+    other = replace(going, members=(serving(verb=Verb.LOOK), serving("i-2", Verb.LOOK)))
+    assert plan(other, told_to_ask).reason == "ready: waiting for go"
+
+
+def test_a_policy_that_vanished_by_hand_comes_back_only_on_a_fresh_look():
+    before = serving(verb=Verb.EXPECT, ago=500)
+    decision = told(balancer(), groups=[group()], members=[before], off=NOW - 1)
+    assert decision.actions[-1:] == (Send(LOOK, (MX1,)),)
+    looked = serving(verb=Verb.LOOK, ago=0, proxy=frozenset({25}), plain=frozenset())
+    assert told(balancer(), groups=[group()], members=[looked], off=NOW - 1).reason == "balancer second"
 
 
 def test_a_launch_behind_a_sending_balancer_is_asked_first():
@@ -209,7 +308,7 @@ def test_audit_and_pause_of_the_stack_change_nothing_but_protect(held_back):
 def test_a_balancer_never_seen_off_is_written_down_before_it_can_settle():
     decision = told(balancer(), members=[one(waits=False)], off=0)
     assert decision.actions == (RecordOff("mx-1", 25),)
-    assert decision.again_in == SETTINGS.settle
+    assert decision.again_in == 1
 
 
 def test_off_is_struck_out_when_somebody_else_switched_it_on():
@@ -221,7 +320,8 @@ def test_off_is_struck_out_when_somebody_else_switched_it_on():
 def test_contradicting_tags_change_no_direction():
     b1, b2 = balancer(), balancer(name="mx-2")
     f = replace(
-        fleet(b1, b2), wishes={"mx-1": wish("enabled", frozenset({25})), "mx-2": wish("disabled", frozenset({25}))}
+        fleet(b1, b2),
+        wishes={"mx-1": wish(Tags("enabled"), frozenset({25})), "mx-2": wish(Tags("disabled"), frozenset({25}))},
     )
     decision = plan(f, SETTINGS)
     assert decision.actions == ()
@@ -248,7 +348,7 @@ def test_a_refusal_says_why_and_nothing_is_changed(listeners, words):
 
 def test_an_untagged_balancer_on_the_same_instance_port_is_a_refusal():
     f = fleet(balancer(), balancer(name="web"))
-    f = replace(f, wishes=f.wishes | {"web": wish(None, frozenset({25}))})
+    f = replace(f, wishes=f.wishes | {"web": wish(Tags(None), frozenset({25}))})
     assert plan(f, SETTINGS).findings == ("load balancer web, which is not tagged, also feeds instance port 25",)
 
 
@@ -315,9 +415,8 @@ def fleets(draw):
         others = (THEIRS,) if theirs else ()
         backend = {p: (*others, *(proxy if p in sends else ())) for p in (25, 587) if theirs or p in sends}
         balancers.append(LoadBalancer(name, listeners, proxy | set(others), proxy, backend))
-        wishes[name] = wish(
-            draw(st.sampled_from([None, "enabled", "25 587", "audit", "disabled", "?"])), frozenset({25})
-        )
+        told = Tags(draw(st.sampled_from([None, "enabled", "25 587", "audit", "disabled", "?"])))
+        wishes[name] = wish(told, frozenset({25}))
         off |= {(name, p): draw(st.sampled_from([LONG_AGO, NOW - 10])) for p in draw(PORTS)}
     groups = [
         group(draw(st.sampled_from(["ABANDON", "CONTINUE"])), draw(st.sampled_from([0, LONG_AGO, NOW - 10])))
@@ -333,6 +432,10 @@ def fleets(draw):
 
 EVERY = settings(max_examples=800, deadline=None)
 SETTLED = NOW - SETTINGS.settle
+
+
+def feeds(b, port):
+    return b.sends(port) or port in {x.instance_port for x in b.listeners}
 
 
 def acts(decision, kind):
@@ -355,6 +458,9 @@ def test_a_policy_is_attached_only_where_every_instance_that_may_take_traffic_ex
     for action in acts(plan(f, SETTINGS), SetPolicies):
         if action.sends:
             assert all(action.port in m.record.proxy for m in f.members if m.serves)
+            if not any(b.sends(action.port) for b in f.balancers):
+                off = [f.off_since.get((b.name, action.port), NOW) for b in f.balancers if feeds(b, action.port)]
+                assert all(m.record.asked_at > max(off) and m.record.is_answered for m in f.members if m.serves)
             assert all(g.hook and g.hook.default_result == "ABANDON" and g.hooked_since for g in f.groups)
 
 
@@ -372,7 +478,7 @@ def test_while_anybody_sends_only_those_that_expect_there_are_admitted(f):
 def test_nothing_that_can_end_expecting_is_asked_before_all_balancers_have_settled(f):
     by_machine = {m.machine: m for m in f.members}
     for action in acts(plan(f, SETTINGS), Send):
-        for machine in action.machines:
+        for machine in action.machines if action.ask.verb is Verb.EXPECT else ():
             record = by_machine[machine].record
             for port in (record.proxy | (record.ask.ports if record.ask else frozenset())) - action.ask.ports:
                 feeding = [b for b in f.balancers if b.sends(port) or port in {x.instance_port for x in b.listeners}]

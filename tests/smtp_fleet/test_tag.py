@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_fleet.tag import Mode, wish
+from smtp_fleet.tag import Mode, Tags, wish
 
 MAIL = frozenset({25})
 
@@ -30,13 +30,13 @@ MAIL = frozenset({25})
     ],
 )
 def test_each_value_has_one_meaning(value, mode, ports):
-    told = wish(value, MAIL)
+    told = wish(Tags(value), MAIL)
     assert (told.mode, told.ports) == (mode, frozenset(ports))
 
 
 @given(st.text(max_size=255))
 def test_every_text_is_a_wish_and_only_an_unclear_one_is_a_finding(value):
-    told = wish(value, MAIL)
+    told = wish(Tags(value), MAIL)
     assert (told.mode is Mode.UNCLEAR) == bool(told.finding)
     assert all(1 <= port <= 65535 for port in told.ports)
     assert "\n" not in told.finding

@@ -17,14 +17,16 @@ from smtp_fleet.actions import (
     ForgetOff,
     PutHook,
     RecordOff,
+    Refuse,
     Reject,
+    Relent,
     Send,
     SetPolicies,
 )
 from smtp_fleet.evidence import Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
-from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Root, member
+from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Refusal, Root, member
 from smtp_fleet.settings import MindSettings
-from smtp_fleet.tag import wish
+from smtp_fleet.tag import Tags, wish
 
 LAG = 50
 """Seconds for which a balancer may go on sending after its policy was taken off; less than the settle time."""
@@ -35,6 +37,8 @@ SETTINGS = MindSettings(
     policy_name="EnableProxyProtocol",
     audit=False,
     paused=False,
+    live_cutover="at-once",
+    cutover_budget=45,
     settle=60,
     hook_timeout=900,
     group_name_pattern="*",
@@ -74,10 +78,11 @@ class World:
     queue: list[tuple[Machine, Ask]] = field(default_factory=list)
     answers: list[tuple[Machine, Answer]] = field(default_factory=list)
     admissions: list[tuple[Machine, str]] = field(default_factory=list)
+    refusals: dict[int, Refusal] = field(default_factory=dict)
 
     def fleet(self) -> Fleet:
         """What the mind would observe now."""
-        wishes = {name: wish(tag, SETTINGS.mail_ports) for name, tag in self.tags.items()}
+        wishes = {name: wish(Tags(tag), SETTINGS.mail_ports) for name, tag in self.tags.items()}
         groups = tuple(
             replace(
                 g,
@@ -97,7 +102,7 @@ class World:
             record = self.records.get(machine, Record(machine))
             registered = any(i in b.instances for b in balancers)
             members.append(member(x.state, by_name.get(x.group), registered, Root(x.volume, x.launched_at), record))
-        return Fleet(self.now, balancers, wishes, groups, tuple(members), dict(self.off_since))
+        return Fleet(self.now, balancers, wishes, groups, tuple(members), dict(self.off_since), dict(self.refusals))
 
     def orphans(self) -> list[Fleet]:
         """The groups with our hook that nobody of a fleet feeds, as the mind would observe them."""
@@ -153,6 +158,10 @@ class World:
                 assert not any(policy in on for on in b.backend.values()), "InvalidConfigurationRequest"
                 left = b.policies - {policy}
                 self.balancers[balancer] = replace(b, policies=left, proxy_policies=b.proxy_policies & left)
+            case Refuse(port, why, times, until):
+                self.refusals[port] = Refusal(why, times, until)
+            case Relent(port):
+                self.refusals.pop(port, None)
             case Forget(machine):
                 self.records.pop(machine, None)
             case Reject(machine):
@@ -195,11 +204,11 @@ class World:
             self.answers.append((machine, Answer(ask.epoch, Outcome.OLDER_EPOCH, stored=x.fence)))
             return
         x.fence = ask.epoch
-        if ask.verb is Verb.EXPECT and x.able:
+        if ask.verb is Verb.EXPECT and (x.able or not ask.ports):
             x.expects = ask.ports
         outcome = Outcome.OK if x.able or not ask.ports else Outcome.REFUSED
-        plain = ask.ports | {25} if outcome is Outcome.REFUSED else frozenset({25})
-        self.answers.append((machine, Answer(ask.epoch, outcome, x.expects, plain - x.expects)))
+        told = ask.ports if ask.verb is Verb.LOOK else ask.ports | {25}
+        self.answers.append((machine, Answer(ask.epoch, outcome, x.expects & told, told - x.expects)))
 
     def answer(self, position: int) -> None:
         """Let one answer reach the ledger."""

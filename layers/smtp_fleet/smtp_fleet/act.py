@@ -16,16 +16,20 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetOff,
+    OnBalancers,
+    OnInstances,
     Plan,
     PutHook,
     RecordOff,
+    Refuse,
     Reject,
+    Relent,
     Send,
     SetPolicies,
 )
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record, asked
-from smtp_fleet.fleet import Fleet
+from smtp_fleet.fleet import Fleet, Refusal
 from smtp_fleet.observe import Gateways
 
 
@@ -45,13 +49,13 @@ class Actor:
                 case Send() | Admit() | Reject() | Forget():
                     self._on_instances(action, records, cause)
                 case _:
-                    self._on_balancers(action)
+                    self._on_balancers(action, fleet.name)
         if decision.again_in:
             names = frozenset(b.name for b in fleet.balancers)
             again = Where(cause, balancers=names, groups=frozenset(g.name for g in fleet.groups))
             self._aws.wakes.send([events.wake(again)], delay=decision.again_in)
 
-    def _on_instances(self, action: Send | Admit | Reject | Forget, records: dict[Machine, Record], cause: str) -> None:
+    def _on_instances(self, action: OnInstances, records: dict[Machine, Record], cause: str) -> None:
         match action:
             case Send(ask, machines):
                 for machine in machines:
@@ -66,7 +70,7 @@ class Actor:
             case Forget(machine):
                 self._aws.ledger.forget(machine)
 
-    def _on_balancers(self, action: PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy) -> None:
+    def _on_balancers(self, action: OnBalancers, fleet: str) -> None:
         aws = self._aws
         match action:
             case PutHook(group):
@@ -80,6 +84,11 @@ class Actor:
                 aws.ledger.forget_hook(group)
             case DeletePolicy(balancer, policy):
                 aws.balancers.delete_policy(balancer, policy)
+            case Refuse(port, why, times, until):
+                aws.ledger.record_refusal(fleet, port, Refusal(why, times, until))
+                self._count("CutoverRefused")
+            case Relent(port):
+                aws.ledger.forget_refusals(fleet, [port])
             case RecordOff(balancer, port):
                 aws.ledger.record_off(balancer, port, self._clock())
             case ForgetOff(balancer, port):

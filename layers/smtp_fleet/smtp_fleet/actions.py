@@ -91,13 +91,32 @@ class DeletePolicy:
 
 
 @dataclass(frozen=True)
+class Refuse:
+    """Write down that a cutover was refused on an instance port, why, how often in a row, and until when (seconds)."""
+
+    port: int
+    why: str
+    times: int
+    until: int
+
+
+@dataclass(frozen=True)
+class Relent:
+    """Strike out that a cutover was refused: it succeeded."""
+
+    port: int
+
+
+@dataclass(frozen=True)
 class Forget:
     """Strike a machine out of the ledger: nothing of ours is on it."""
 
     machine: Machine
 
 
-Action = PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy | Send | Admit | Reject | Forget
+OnInstances = Send | Admit | Reject | Forget
+OnBalancers = PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy | Refuse | Relent
+Action = OnInstances | OnBalancers
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from smtp_fleet.actions import SetPolicies
 from smtp_fleet.fleet import Listener, LoadBalancer
+from smtp_fleet.tag import GO_SUFFIX, Tags
 
 TAGS_PAGE = 20
 """DescribeTags takes at most 20 names (classic API reference, LoadBalancerNamesMax20)."""
@@ -24,17 +25,16 @@ class LoadBalancers:
         self._elb = elb
         self._tagging = tagging
 
-    def tags(self, names: Iterable[str], key: str) -> dict[str, str | None]:
-        """The value of one tag on each of the named balancers that exist; None where it is not set."""
-        found: dict[str, str | None] = {}
-        for page in _pages(sorted(names), TAGS_PAGE):
-            for one in self._each(page, self._describe_tags):
-                values = {tag["Key"]: tag.get("Value", "") for tag in one["Tags"]}
-                found[one["LoadBalancerName"]] = values.get(key)
-        return found
+    def tags(self, names: Iterable[str], key: str) -> dict[str, Tags]:
+        """What each of the named balancers that exist says by the tag and its companion."""
+        return {
+            one["LoadBalancerName"]: _tags(one["Tags"], key)
+            for page in _pages(sorted(names), TAGS_PAGE)
+            for one in self._each(page, self._describe_tags)
+        }
 
-    def tagged(self, key: str) -> dict[str, str]:
-        """Every classic balancer with the tag, and its value, by the tagging API (100 a page)."""
+    def tagged(self, key: str) -> dict[str, Tags]:
+        """Every classic balancer with the tag, and what it says, by the tagging API (100 a page)."""
         pages = self._tagging.get_paginator("get_resources").paginate(
             TagFilters=[{"Key": key}], ResourceTypeFilters=["elasticloadbalancing:loadbalancer"]
         )
@@ -44,7 +44,7 @@ class LoadBalancers:
                 # v2 balancers come under the same type; only a classic ARN has nothing but a name after its type.
                 kind, _, name = resource["ResourceARN"].rpartition(":")[2].partition("/")
                 if kind == "loadbalancer" and "/" not in name:
-                    found[name] = next(tag["Value"] for tag in resource["Tags"] if tag["Key"] == key)
+                    found[name] = _tags(resource["Tags"], key)
         return found
 
     def read(self, names: Iterable[str]) -> list[LoadBalancer]:
@@ -126,6 +126,11 @@ class LoadBalancers:
 
 
 _STICKY = ("AppCookieStickinessPolicies", "LBCookieStickinessPolicies")
+
+
+def _tags(tags: Iterable[dict[str, str]], key: str) -> Tags:
+    values = {tag["Key"]: tag.get("Value", "") for tag in tags}
+    return Tags(values.get(key), values.get(key + GO_SUFFIX))
 
 
 def _listener(listener: dict[str, Any]) -> Listener:

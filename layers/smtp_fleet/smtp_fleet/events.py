@@ -20,7 +20,7 @@ class Where:
     """Names to look at; `everything` is the sweep.
 
     `cause` is one short word of ours for the command history; `tries` counts how often a balancer that an event names
-    was looked for in vain.
+    was looked for in vain; `retagged` are those that were just tagged.
     """
 
     cause: str
@@ -29,6 +29,7 @@ class Where:
     instances: frozenset[str] = frozenset()
     everything: bool = False
     tries: int = 0
+    retagged: frozenset[str] = frozenset()
 
 
 def where(event: Any) -> Where:

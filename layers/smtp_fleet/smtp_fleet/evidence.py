@@ -137,9 +137,14 @@ class Record:
         return Speaks.PLAIN if let_go or port in self.plain else Speaks.UNKNOWN
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the last ask was answered, one way or another."""
+        return self.ask is not None and self.answered == self.ask.epoch and self.outcome is not None
+
+    @property
     def is_met(self) -> bool:
         """Whether the last ask was answered, and carried out."""
-        return self.ask is not None and self.answered == self.ask.epoch and self.outcome is Outcome.OK
+        return self.is_answered and self.outcome is Outcome.OK
 
     def standing(self, now: int) -> Standing:
         """Whether the last ask is still out, cannot be met, or leaves the machine free to be asked."""
@@ -224,16 +229,20 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
     )
 
 
-def next_epoch(verb: Verb, ports: frozenset[int], records: Iterable[Record], now: int) -> int:
-    """The epoch of a new ask: that of the same ask where it is the fleet's newest, else a later one than any seen."""
+def next_epoch(verb: Verb, ports: frozenset[int], records: Iterable[Record], now: int, after: int = -1) -> int:
+    """The epoch of a new ask: that of the same ask where it is the fleet's newest, else a later one than any seen.
+
+    Evidence has to be newer than `after`: an epoch that was first asked at that time or before is not used again, lest
+    a late answer to the old ask pass for one to the new.
+    """
     newest: Ask | None = None
     floor = 0
     for record in records:
         if record.ask and (newest is None or record.ask.epoch > newest.epoch):
-            newest = record.ask
+            newest, newest_at = record.ask, record.asked_at
         if record.stored <= now + FAR_AHEAD:
             floor = max(floor, record.stored)
-    if newest and (newest.verb, newest.ports) == (verb, ports) and newest.epoch > floor:
+    if newest and (newest.verb, newest.ports) == (verb, ports) and newest.epoch > floor and newest_at > after:
         return newest.epoch
     return max(now, floor + 1, newest.epoch + 1 if newest else 0)
 

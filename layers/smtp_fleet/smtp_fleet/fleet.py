@@ -117,8 +117,20 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A cutover that was refused: why, how often in a row, and until when (seconds since 1970)."""
+
+    why: str
+    times: int
+    until: int
+
+
+@dataclass(frozen=True)
 class Fleet:
-    """What must agree, observed at `now`: `off_since` tells since when each (balancer, instance port) is known off."""
+    """What must agree, observed at `now`.
+
+    `off_since` tells since when each (balancer, instance port) is known off, `refusals` which ports were refused.
+    """
 
     now: int
     balancers: tuple[LoadBalancer, ...]
@@ -126,6 +138,7 @@ class Fleet:
     groups: tuple[Group, ...] = ()
     members: tuple[Member, ...] = ()
     off_since: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    refusals: Mapping[int, Refusal] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from smtp_fleet.fleet import Group, Member
+from smtp_fleet.actions import ABANDON
+from smtp_fleet.fleet import Fleet, Group, Member
 
 
 def waiting(members: Iterable[Member]) -> tuple[Member, ...]:
@@ -18,8 +19,12 @@ def admitted_by_all(ports: list[tuple[Member, ...]]) -> tuple[Member, ...]:
     return tuple(m for m in first if all(m in port for port in rest))
 
 
-def held_in(group: Group, now: int, settle: int) -> int:
-    """Seconds until every launch of a group is certainly held: the settle time after our hook was read back."""
-    if group.hook is None or not group.hooked_since:
+def all_held_in(fleet: Fleet, settle: int) -> int:
+    """Seconds until every launch of every group is certainly held: the settle time after our hook was read back."""
+    return max((_held_in(group, fleet.now, settle) for group in fleet.groups), default=0)
+
+
+def _held_in(group: Group, now: int, settle: int) -> int:
+    if group.hook is None or group.hook.default_result != ABANDON or not group.hooked_since:
         return settle
     return max(0, group.hooked_since + settle - now)

@@ -1,8 +1,8 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, one of `hooks` and one
-`lease`. Losing it costs one round of asks and one settle time. It encodes and decodes; what may be written when is the
-business of `evidence` and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `refused/BALANCERS/PORT`, one
+of `hooks` and one `lease`. Losing it costs one round of asks and one settle time. It encodes and decodes; what may be
+written when is the business of `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
+from smtp_fleet.fleet import Refusal
 
 
 class Superseded(Exception):
@@ -69,6 +70,24 @@ class Ledger:
     def forget_off(self, balancer: str, port: int) -> None:
         """Strike out that a balancer is off: it is about to send, or does."""
         self._delete(_off_id(balancer, port))
+
+    def refusals(self, fleet: str, ports: Iterable[int]) -> dict[int, Refusal]:
+        """The ports of a fleet on which a cutover was refused."""
+        ids = {f"refused/{fleet}/{port}": port for port in ports}
+        return {
+            ids[row]: Refusal(item["why"]["S"], int(item["times"]["N"]), int(item["until"]["N"]))
+            for row, item in self._get(ids).items()
+        }
+
+    def record_refusal(self, fleet: str, port: int, refusal: Refusal) -> None:
+        """Write down that a cutover was refused."""
+        row = {"id": {"S": f"refused/{fleet}/{port}"}, "why": {"S": refusal.why}}
+        self._put(row | {"times": _number(refusal.times), "until": _number(refusal.until)})
+
+    def forget_refusals(self, fleet: str, ports: Iterable[int]) -> None:
+        """Strike out that a cutover was refused on these ports."""
+        for port in ports:
+            self._delete(f"refused/{fleet}/{port}")
 
     def findings(self, fleet: str) -> frozenset[str]:
         """What was found wrong with a fleet when last it was looked at."""

@@ -18,6 +18,7 @@ from smtp_fleet.fleet import Fleet, Group
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
+from smtp_fleet.tag import Tags
 
 LEASE = 180
 """Seconds of the lease: the function's limit and a minute more."""
@@ -89,9 +90,9 @@ class Mind:
             again = replace(where, balancers=missing, tries=where.tries + 1)
             self._aws.wakes.send([events.wake(again)], delay=NOT_YET_VISIBLE[where.tries])
 
-    def _concerns_us(self, where: Where, tags: Mapping[str, str | None]) -> bool:
+    def _concerns_us(self, where: Where, tags: Mapping[str, Tags]) -> bool:
         """Whether to go on; a balancer that is none of ours costs two reads, and one of the ledger."""
-        if where.everything or any(value is not None for value in tags.values()):
+        if where.everything or any(told.value is not None for told in tags.values()):
             return True
         if self._observer.any_marked(tags) or self._aws.ledger.hooked_groups():
             return True
@@ -99,7 +100,7 @@ class Mind:
             self._say("not in the fleet" if name in tags else "load balancer is gone", load_balancer=name)
         return False
 
-    def _reconcile(self, where: Where, tags: Mapping[str, str | None], groups: list[Group]) -> frozenset[str]:
+    def _reconcile(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> frozenset[str]:
         """Every fleet that the wake touches, on its own; returns the balancers of those that broke."""
         parted, others = self._observer.fleets(where, tags, groups)
         broken: set[str] = set()
@@ -125,6 +126,9 @@ class Mind:
 
     def _serve(self, fleet: Fleet, where: Where) -> None:
         """Plan one fleet, say it before anything is done, and do it."""
+        if where.retagged & {b.name for b in fleet.balancers}:
+            self._aws.ledger.forget_refusals(fleet.name, fleet.refusals)
+            fleet = replace(fleet, refusals={})  # whoever tags has changed his mind, or the reason
         decision = plan(fleet, self._settings) if fleet.balancers else orphan.plan(fleet, self._settings)
         keys: dict[str, Any] = {"load_balancers": [b.name for b in fleet.balancers]}
         keys["auto_scaling_groups"] = [g.name for g in fleet.groups]
@@ -158,5 +162,6 @@ def _merge(wheres: Iterable[Where], names: Iterable[frozenset[str]]) -> Where:
         cause=found[0].cause,
         balancers=frozenset().union(*names),
         groups=frozenset().union(*(where.groups for where in found)),
+        retagged=frozenset().union(*(where.balancers for where in found if where.cause == "AddTags")),
         everything=any(where.everything for where in found),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from smtp_fleet.autoscaling import Groups
@@ -15,7 +15,7 @@ from smtp_fleet.ledger import Ledger
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.sqs import Queue
 from smtp_fleet.ssm import Answers
-from smtp_fleet.tag import Wish, wish
+from smtp_fleet.tag import Tags, Wish, wish
 
 Part = tuple[tuple[LoadBalancer, ...], dict[str, Wish]]
 
@@ -55,20 +55,18 @@ class Observer:
         touched = where.groups | (self._aws.groups.groups_of(where.instances) if where.instances else frozenset())
         return where.balancers.union(*(g.balancers for g in groups if g.name in touched))
 
-    def tags(self, where: Where) -> dict[str, str | None]:
+    def tags(self, where: Where) -> dict[str, Tags]:
         """The tag of each balancer that the wake points at; of a sweep, of each that has it."""
         key = self._settings.tag_key
         if where.everything:
-            return dict(self._aws.balancers.tagged(key))
+            return self._aws.balancers.tagged(key)
         return self._aws.balancers.tags(where.balancers, key) if where.balancers else {}
 
-    def any_marked(self, names: Mapping[str, str | None]) -> bool:
+    def any_marked(self, names: Iterable[str]) -> bool:
         """Whether any of the balancers sends by the policy of our name."""
         return any(b.marked_ports(self._settings.policy_name) for b in self._aws.balancers.read(names))
 
-    def fleets(
-        self, where: Where, tags: Mapping[str, str | None], groups: list[Group]
-    ) -> tuple[list[Part], frozenset[str]]:
+    def fleets(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> tuple[list[Part], frozenset[str]]:
         """The balancers to look at, parted into fleets, with their wishes; and the names of those that are not ours."""
         balancers, key = self._aws.balancers, self._settings.tag_key
         if where.everything:
@@ -82,7 +80,7 @@ class Observer:
         found: list[Part] = []
         others: set[str] = set()
         for part in parts(seen, groups):
-            wishes = {b.name: wish(tags.get(b.name), self._settings.mail_ports) for b in part}
+            wishes = {b.name: wish(tags.get(b.name, Tags()), self._settings.mail_ports) for b in part}
             if any(ours(b, wishes[b.name], self._settings.policy_name) for b in part):
                 found.append((part, wishes))
             else:
@@ -117,6 +115,7 @@ class Observer:
                 for i in sorted(roots)
             ),
             off_since=aws.ledger.off_since(fleet.off_keys(self._settings)),
+            refusals=aws.ledger.refusals(fleet.name, fleet.ports(self._settings)),
         )
 
     def _answers(self, records: dict[Machine, Record]) -> dict[Machine, Record]:

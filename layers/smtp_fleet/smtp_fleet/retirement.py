@@ -11,19 +11,19 @@ from smtp_fleet.autoscaling import Groups
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.fleet import Group, LoadBalancer, our_ports
 from smtp_fleet.settings import GuardSettings
-from smtp_fleet.tag import wish
+from smtp_fleet.tag import Tags, wish
 
 ADVICE = "run `make retire`, or tag each load balancer `disabled` and wait until its log says off"
 
 
 def obstacles(
-    balancers: Iterable[LoadBalancer], tags: Mapping[str, str], groups: Iterable[Group], settings: GuardSettings
+    balancers: Iterable[LoadBalancer], tags: Mapping[str, Tags], groups: Iterable[Group], settings: GuardSettings
 ) -> tuple[str, ...]:
     """Every balancer that sends by our doing and every group with our hook, by name; none means the stack may go."""
     sending = [
         f"load balancer {b.name} sends the header on instance port {port}"
         for b in balancers
-        for port in sorted(our_ports(b, wish(tags.get(b.name), settings.mail_ports), settings))
+        for port in sorted(our_ports(b, wish(tags.get(b.name, Tags()), settings.mail_ports), settings))
     ]
     hooked = [f"group {group.name} has the stack's lifecycle hook" for group in groups if group.hook]
     return (*sending, *hooked)

@@ -66,6 +66,8 @@ class MindSettings:
     policy_name: str = _setting("POLICY_NAME", _matching(r"[A-Za-z0-9-]{1,128}"))
     audit: bool = _setting("AUDIT", _flag)
     paused: bool = _setting("PAUSED", _flag)
+    live_cutover: str = _setting("LIVE_CUTOVER", _matching("at-once|ask"))
+    cutover_budget: int = _setting("CUTOVER_BUDGET_SECONDS", _seconds)
     settle: int = _setting("SETTLE_SECONDS", _seconds)
     hook_timeout: int = _setting("HOOK_TIMEOUT_SECONDS", _seconds)
     group_name_pattern: str = _setting("GROUP_NAME_PATTERN", _text)

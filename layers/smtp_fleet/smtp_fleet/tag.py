@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -23,13 +23,29 @@ class Wish:
     mode: Mode
     ports: frozenset[int] = frozenset()
     finding: str = ""
+    go: str = ""
 
 
-def wish(value: str | None, mail_ports: frozenset[int]) -> Wish:
-    """Read the tag's value (None: no tag); `mail_ports` are the front ports meant where it names none.
+@dataclass(frozen=True)
+class Tags:
+    """What a balancer says to us: the value of the tag, and of its companion that says go to a plan; None: not set."""
 
-    A tag value may hold no comma (elb API, AddTags), so ports are separated by spaces.
-    """
+    value: str | None = None
+    go: str | None = None
+
+
+GO_SUFFIX = "-go"
+"""What is added to the tag's key for the companion tag."""
+
+
+def wish(tags: Tags, mail_ports: frozenset[int]) -> Wish:
+    """Understand a balancer's tags; `mail_ports` are the front ports meant where its value names none."""
+    told = _wish(tags.value, mail_ports)
+    return replace(told, go=tags.go or "")
+
+
+def _wish(value: str | None, mail_ports: frozenset[int]) -> Wish:
+    """A tag value may hold no comma (elb API, AddTags), so ports are separated by spaces."""
     if value is None:
         return Wish(Mode.ABSENT, mail_ports)
     words = value.split()

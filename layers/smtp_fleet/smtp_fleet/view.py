@@ -76,6 +76,28 @@ class View:
         return max((max(0, at + self.settings.settle - self.fleet.now) for at in since), default=0)
 
     @property
+    def known_off(self) -> bool:
+        """Whether the ledger knows since when each feeding balancer is off."""
+        return all((b.name, self.port) in self.fleet.off_since for b in self.feeding)
+
+    @property
+    def floor(self) -> int:
+        """Evidence for attaching must be newer than this (seconds since 1970): all were known off, no refusal held."""
+        off = [self.fleet.off_since.get((b.name, self.port), self.fleet.now) for b in self.feeding]
+        refusal = self.fleet.refusals.get(self.port)
+        return max([*off, refusal.until if refusal else 0], default=0)
+
+    @property
+    def refused_for(self) -> int:
+        """Seconds for which a refusal still holds."""
+        refusal = self.fleet.refusals.get(self.port)
+        return max(0, refusal.until - self.fleet.now) if refusal else 0
+
+    def is_fresh(self, m: Member) -> bool:
+        """Whether a member answered what it was last asked, and was asked since the balancers were known off."""
+        return m.record.is_answered and m.record.asked_at > self.floor
+
+    @property
     def has_traces(self) -> bool:
         """Whether anything of ours is still there: our hook on a group, or the policy of our name on a balancer."""
         hooked = any(group.hook for group in self.fleet.groups)

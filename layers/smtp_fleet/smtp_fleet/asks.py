@@ -1,0 +1,64 @@
+"""What instances are asked, over all ports of a fleet together: one ask a machine, with the whole set of ports."""
+
+from __future__ import annotations
+
+from smtp_fleet.actions import Send
+from smtp_fleet.evidence import RETRY_WAIT, Ask, Machine, Standing, Verb, next_epoch
+from smtp_fleet.fleet import Fleet, Member
+from smtp_fleet.row import Row
+from smtp_fleet.view import View
+
+
+ANY = -1
+"""Evidence of any time will do."""
+
+
+def sends(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
+    """The asks to send now, equal ones together; a machine that is to change is not looked at besides."""
+    change: dict[Member, set[int]] = {}
+    look: dict[Member, set[int]] = {}
+    after: dict[Machine, int] = {}
+    for view, row in zip(views, rows, strict=True):
+        for m in row.expect:
+            change.setdefault(m, _whole_set(m)).add(view.port)
+        for m in row.let_go:
+            change.setdefault(m, _whole_set(m)).discard(view.port)
+        for m in row.look:
+            look.setdefault(m, set()).add(view.port)
+        for m in (*row.expect, *row.look):
+            # Evidence for attaching has to be fresh; while somebody sends, or to let go, any is good.
+            after[m.machine] = max(after.get(m.machine, ANY), ANY if view.sending else view.floor)
+    wanted = [(m, Verb.EXPECT, ports) for m, ports in change.items()]
+    wanted += [(m, Verb.LOOK, ports) for m, ports in look.items() if m not in change]
+    asks: dict[Ask, list[Machine]] = {}
+    for m, verb, ports in sorted(wanted, key=lambda each: each[0].machine):
+        ask = _ask(fleet, m, verb, frozenset(ports), after.get(m.machine, ANY))
+        if ask:
+            asks.setdefault(ask, []).append(m.machine)
+    return tuple(Send(ask, tuple(machines)) for ask, machines in asks.items())
+
+
+def repeats(fleet: Fleet, rows: list[Row]) -> list[int]:
+    """The seconds after which asks that ended without a usable answer are due again."""
+    asked = [m.record for row in rows for m in (*row.look, *row.expect, *row.let_go)]
+    return [RETRY_WAIT for record in asked if record.outcome and record.standing(fleet.now) is Standing.OUT]
+
+
+def _whole_set(m: Member) -> set[int]:
+    """The ports that an ask must name lest it end anything; one that was only looked at may expect, too."""
+    return set(m.expected_ports | m.record.proxy)
+
+
+def _ask(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], after: int) -> Ask | None:
+    """A new ask goes out at once; the same again only when the last one is neither out nor met with a refusal.
+
+    A look never overtakes an ask that is out: it would hide what was asked.
+    """
+    last, standing = m.record.ask, m.record.standing(fleet.now)
+    same = last is not None and (last.verb, last.ports) == (verb, ports)
+    refused = standing is Standing.CANNOT and m.record.asked_at > after
+    waits = standing is Standing.OUT and (same or verb is Verb.LOOK)
+    if not m.machine.volume or waits or (same and refused):
+        return None
+    records = [member.record for member in fleet.members]
+    return Ask(verb, ports, next_epoch(verb, ports, records, fleet.now, after))

@@ -1,0 +1,136 @@
+"""The rows of a live fleet: instances take traffic, nobody sends the header yet, and it is wanted.
+
+Look, expect, attach: each on fresh evidence, the last two within a budget, and all undone where one of them fails.
+While Postfix expects what nobody sends, senders defer; the budget bounds that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from smtp_fleet import launch
+from smtp_fleet.actions import ABANDON, Refuse
+from smtp_fleet.evidence import CANNOT, Outcome, Speaks, Verb
+from smtp_fleet.fleet import Member
+from smtp_fleet.row import Row, attaching, standing_down
+from smtp_fleet.view import View
+
+BACK_OFF, LONGEST_BACK_OFF = 300, 3600
+"""Seconds for which the first refusal holds, and for which any does at most; each one doubles the last."""
+
+
+def live(view: View) -> Row:
+    """The next step of the cutover, computed from what is there: it may have been begun by anybody, at any time."""
+    serving = tuple(m for m in view.fleet.members if m.serves)
+    if not view.known_off:
+        return Row("noting that nobody sends", not_yet=True, again_in=1)
+    if view.refused_for:
+        return _undoing(view)
+    why = _failure(view, serving)
+    if why:
+        return Row("cutover refused", refuse=_refusal(view, why), not_yet=True, again_in=1, findings=(why,))
+    unseen = tuple(m for m in serving if not _seen(view, m))
+    if unseen:
+        row = standing_down(view, "asking whether they could")
+        return Row(row.reason, look=unseen, admit=row.admit, hooks=row.hooks, not_yet=True, again_in=row.again_in)
+    begun = _begun(view, serving)
+    if view.settings.live_cutover == "ask" and not _has_go(view, serving):
+        if begun:
+            why = "the fleet changed under its go"
+            return Row("cutover refused", refuse=_refusal(view, why), not_yet=True, again_in=1, findings=(why,))
+        return _ready(view, serving)
+    held_in = launch.all_held_in(view.fleet, view.settings.settle)
+    if held_in:
+        return Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
+    not_expecting = tuple(m for m in serving if not (view.is_fresh(m) and m.record.speaks(view.port) is Speaks.PROXY))
+    if not_expecting:
+        left = max(1, (begun or view.fleet.now) + view.settings.cutover_budget - view.fleet.now + 1)
+        return Row("Postfix first", expect=not_expecting, hooks=ABANDON, not_yet=True, again_in=left)
+    return Row("balancer second", hooks=ABANDON, attach=attaching(view))
+
+
+def _undoing(view: View) -> Row:
+    """A refused cutover is undone once nobody can be sending any more; then the fleet is as it was."""
+    why = view.fleet.refusals[view.port].why
+    undo = tuple(m for m in view.fleet.members if _may_expect(view, m))
+    row = standing_down(view, "refused: undoing a half-done cutover" if undo else "refused", (why,))
+    return Row(
+        row.reason,
+        let_go=() if view.settled_in else undo,
+        admit=row.admit,
+        hooks=row.hooks,
+        not_yet=bool(undo),
+        again_in=row.again_in,
+        findings=row.findings,
+    )
+
+
+def _may_expect(view: View, m: Member) -> bool:
+    """Whether a machine expects, or was asked to and is not known to have let go; what is edited is not ours."""
+    speaks = m.record.speaks(view.port)
+    asked = view.port in m.expected_ports or (m.record.ask is not None and not m.record.is_met)
+    return m.record.outcome is not Outcome.EDITED and (
+        speaks is Speaks.PROXY or (speaks is Speaks.UNKNOWN and asked and _was_to_expect(m))
+    )
+
+
+def _was_to_expect(m: Member) -> bool:
+    return m.record.ask is not None and m.record.ask.verb is Verb.EXPECT
+
+
+def _failure(view: View, serving: tuple[Member, ...]) -> str:
+    """Why the cutover cannot go on, if so: an instance said no, or the budget is spent."""
+    for m in serving:
+        if view.is_fresh(m) and m.record.outcome in CANNOT:
+            return f"{m.machine.instance_id} cannot expect the header: {m.record.reason}"
+    begun = _begun(view, serving)
+    if begun and view.fleet.now > begun + view.settings.cutover_budget:
+        late = [m.machine.instance_id for m in serving if m.record.speaks(view.port) is not Speaks.PROXY]
+        return (
+            f"the budget of {view.settings.cutover_budget} s is spent; not expecting yet: {' '.join(late) or 'nobody'}"
+        )
+    return ""
+
+
+def _begun(view: View, serving: tuple[Member, ...]) -> int:
+    """When the first instance was asked to expect in this cutover (its epoch, seconds since 1970); 0: none was."""
+    asked = [m.record.ask.epoch for m in serving if m.record.ask and _is_asked(view, m)]
+    return min(asked, default=0)
+
+
+def _is_asked(view: View, m: Member) -> bool:
+    return view.port in m.expected_ports and m.record.asked_at > view.floor
+
+
+def _seen(view: View, m: Member) -> bool:
+    """Whether a machine was looked at since the balancers were known off; one that was asked to expect had been."""
+    return _is_asked(view, m) or (view.is_fresh(m) and m.record.outcome in (Outcome.OK, *CANNOT))
+
+
+def _refusal(view: View, why: str) -> Refuse:
+    before = view.fleet.refusals.get(view.port)
+    times = before.times + 1 if before else 1
+    wait = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** min(times - 1, 10))
+    return Refuse(view.port, why, times, view.fleet.now + wait)
+
+
+def _ready(view: View, serving: tuple[Member, ...]) -> Row:
+    """All could: say how to go, and let launches pass meanwhile."""
+    names = [b.name for b in view.silent]
+    seconds = view.settings.settle + view.settings.cutover_budget
+    go = f"Key={view.settings.tag_key}-go,Value={go_code(view, serving)}"
+    command = f"aws elb add-tags --load-balancer-names {names[0]} --tags {go}"
+    told = f"ready: {len(serving)} of {len(serving)} could expect the header; within {seconds} s after: {command}"
+    return standing_down(view, "ready: waiting for go", (told,))
+
+
+def _has_go(view: View, serving: tuple[Member, ...]) -> bool:
+    code = go_code(view, serving)
+    return any(view.fleet.wishes[b.name].go == code for b in view.feeding)
+
+
+def go_code(view: View, serving: tuple[Member, ...]) -> str:
+    """The name of this very plan: another port, balancer, instance or root volume is another plan."""
+    parts = [str(view.port), *(b.name for b in view.feeding)]
+    parts += [f"{m.machine.instance_id}/{m.machine.volume}" for m in serving]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]

@@ -1,0 +1,93 @@
+"""The rows of a plan: what one instance port wants, by which way it is to go; the first row that fits wins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from smtp_fleet import cutover, launch
+from smtp_fleet.actions import ABANDON, CONTINUE, SetPolicies
+from smtp_fleet.evidence import HOPELESS, Outcome, Speaks, Standing
+from smtp_fleet.refusals import refusals
+from smtp_fleet.row import Row, attaching, standing_down
+from smtp_fleet.tag import Mode
+from smtp_fleet.view import Direction, View
+
+
+def decide(view: View) -> Row:
+    """The row of one instance port, with what is odd about it; audit mode and pause keep it from changing anything."""
+    against = refusals(view.fleet, view.port, view.settings)
+    row = _row(view, bool(against))
+    row = replace(row, findings=(*view.findings(), *against, *row.findings))
+    if not view.held_back or view.sending:
+        return row
+    return standing_down(view, f"{view.held_back}: {row.reason}", row.findings)
+
+
+def _row(view: View, refused: bool) -> Row:
+    """The rows, by the direction that the port is to go."""
+    match view.direction:
+        case Direction.ON if view.sending:
+            return _protecting(view, refused)
+        case Direction.ON:
+            return _switching_on(view, refused)
+        case Direction.OFF:
+            return _switching_off(view)
+        case Direction.STAY:
+            return standing_down(view, "no direction is asked for")
+
+
+def _protecting(view: View, refused: bool) -> Row:
+    """Somebody sends: every member must expect, and only those that do may pass."""
+    on = Row("on", admit=launch.waiting(view.speaking(Speaks.PROXY)), hooks=ABANDON)
+    not_expecting = view.speaking(Speaks.PLAIN, Speaks.UNKNOWN)
+    cannot = tuple(m for m in not_expecting if m.record.standing(view.fleet.now) is Standing.CANNOT)
+    if cannot:
+        others = tuple(m for m in not_expecting if m not in cannot)
+        named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in cannot)
+        reason = "an instance cannot expect the header"
+        reject = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS)
+        return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=named)
+    if not_expecting:
+        return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
+    if view.silent and not refused and view.modes == {Mode.ENABLED}:
+        return replace(on, reason="attaching to the rest", attach=attaching(view))
+    return on
+
+
+def _switching_on(view: View, refused: bool) -> Row:
+    """Wanted, and nobody sends: Postfix first, balancer second."""
+    fleet = view.fleet
+    if refused:
+        return standing_down(view, "refused")
+    if not fleet.groups and not fleet.members:
+        return Row("nobody behind it: attaching", attach=attaching(view))
+    if any(m.serves for m in fleet.members):
+        return cutover.live(view)
+    held_in = launch.all_held_in(fleet, view.settings.settle)
+    if held_in:
+        return Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
+    return Row("every launch is held: attaching", hooks=ABANDON, attach=attaching(view))
+
+
+def _switching_off(view: View) -> Row:
+    """Not wanted: balancer first, Postfix second, and only once the data plane has followed; then nothing is left."""
+    if view.sending:
+        wait = view.settings.settle
+        return Row("switching off: balancer first", detach=_detach(view), not_yet=True, again_in=wait)
+    if view.settled_in:
+        return Row("waiting for the balancer to settle", not_yet=True, again_in=view.settled_in)
+    concerned = [m for m in view.speaking(Speaks.PROXY, Speaks.UNKNOWN) if view.has_traces or m.record.ask]
+    stuck = [m for m in concerned if m.record.standing(view.fleet.now) is Standing.CANNOT]
+    findings = tuple(f"{m.machine.instance_id} was not let go: {m.record.reason}" for m in stuck)
+    off = Row("off", admit=launch.waiting(view.speaking(Speaks.PLAIN)), findings=findings)
+    # What others have edited, or had set before us, stays theirs: said, and not fought for.
+    let_go = tuple(m for m in concerned if m.record.outcome is not Outcome.EDITED or view.port in m.expected_ports)
+    if let_go:
+        return replace(off, reason="switching off: Postfix second", let_go=let_go, hooks=CONTINUE, not_yet=True)
+    return replace(off, clear=True)
+
+
+def _detach(view: View) -> tuple[SetPolicies, ...]:
+    """The policies of others only, on each sending balancer."""
+    kept = [(b.name, tuple(name for name in b.on(view.port) if name not in b.proxy_policies)) for b in view.sending]
+    return tuple(SetPolicies(name, view.port, policies, sends=False) for name, policies in kept)
