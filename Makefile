@@ -13,6 +13,13 @@ demo: $(VENV)/.done  ## the main job on a Region on this machine, told step by s
 	@local/programs demo
 	@$(PYTHON) -m local.demo
 
+up: $(VENV)/.done  ## the Region for any AWS client, with a live stream: SETTLE=seconds CHECK=minutes
+	@[ "$$(id -u)" != 0 ] || local/programs demo
+	@$(PYTHON) -m local.up $${SETTLE:+--settle "$$SETTLE"} $${CHECK:+--check "$$CHECK"}
+
+invoke: $(VENV)/.done  ## what the rules and functions make of EVENT=file in WORLD=file; JSON=1 for programs
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m local.invoke "$${EVENT-}" $${WORLD:+--world "$$WORLD"} $${JSON:+--json}
+
 test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
 	@local/programs test
 	@$(PYTHON) -m pytest $(ARGS)
@@ -34,6 +41,9 @@ build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PAT
 deploy: build  ## sam deploy, with its few questions the first time
 	$(SAM) deploy $(if $(wildcard samconfig.toml),,--guided)
 
+retire: $(VENV)/.done  ## take everything off in the safe order, then delete the stack: STACK=name, YES=1
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console retire $${STACK:+--stack "$$STACK"} $${YES:+--yes}
+
 script: $(VENV)/.done  ## the script that runs on the instances
 	@$(PYTHON) -m local.script
 
@@ -52,4 +62,4 @@ $(VENV)/.done: requirements/dev.txt
 .venv-sam/.done: requirements/sam.txt
 	@local/programs venv .venv-sam requirements/sam.txt
 
-.PHONY: help demo test lint build deploy script lock clean
+.PHONY: help demo up invoke test lint build deploy retire script lock clean

@@ -21,7 +21,7 @@ from local.network import Network
 
 _GLOBAL = """\
 global
-    stats socket {socket} mode 600
+    stats socket unix@{socket} mode 600
 defaults
     mode tcp
     timeout connect 5s
@@ -191,16 +191,18 @@ class Balancers:
 
     def _replace(self, configuration: str) -> None:
         self._generation += 1
-        ready = Path(self._folder.name, f"{self._generation}.sock")
-        path = Path(self._folder.name, f"{self._generation}.cfg")
-        path.write_text(_GLOBAL.format(socket=ready) + configuration)
+        folder, number = Path(self._folder.name), self._generation
+        # Its name alone: the path of a socket may have about a hundred characters, that of a folder has more.
+        Path(folder, f"{number}.cfg").write_text(_GLOBAL.format(socket=f"{number}.sock") + configuration)
         named = ["unshare", "--mount", "sh", "-euc", _NAMED, "sh", str(os.getpid()), str(self._network.pid)]
-        begun = self._network.popen(
-            [*named, "haproxy", "-db", "-f", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with Path(folder, f"{number}.log").open("wb") as log:
+            begun = self._network.popen(
+                [*named, "haproxy", "-db", "-f", f"{number}.cfg"], cwd=folder, stdout=log, stderr=log
+            )
+        ready = Path(folder, f"{number}.sock")
         await_until(lambda: ready.exists() or begun.poll() is not None, "HAProxy to listen")
         if begun.returncode is not None:
-            raise RuntimeError(f"HAProxy ended with {begun.returncode}; the configuration was\n{path.read_text()}")
+            raise RuntimeError(f"HAProxy ended at once: {Path(folder, f'{number}.log').read_text()}")
         for old in self._running:
             old.send_signal(10)  # SIGUSR1: accept no more, and end with the last connection
         self._running = [*(old for old in self._running if old.poll() is None), begun]

@@ -79,7 +79,7 @@ class _Environment:
         self._work: SimpleQueue[Any] = SimpleQueue()
         self._outcomes: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._reading, self._rest, self._began = Lock(), b"", False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def _spawn(self) -> None:
@@ -200,6 +200,12 @@ class _Environment:
                 pass
 
         return RuntimeApi
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a function that is killed hangs up
+            super().handle_error(request, client_address)
 
 
 def _parsed(line: str) -> dict[str, Any]:

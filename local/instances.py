@@ -29,7 +29,8 @@ def obstacle() -> str:
         return "network namespaces need root"
     if missing:
         return f"{' and '.join(missing)} missing"
-    tried = subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], capture_output=True, check=False)
+    kinds = ["--mount", "--net", "--pid", "--fork", "--kill-child"]
+    tried = subprocess.run(["unshare", *kinds, "true"], capture_output=True, check=False)
     return "this machine allows no namespaces" if tried.returncode else ""
 
 

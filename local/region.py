@@ -20,7 +20,7 @@ from local import cloudtrail
 from local.bus import Bus, Rule, rules_of
 from local.functions import Function, environment_of
 from local.queues import EventSource, Pulse
-from local.strict import Call, Happening, autoscaling, listen, observe, ssm
+from local.strict import Call, Happening, autoscaling, listen, observe, sqs, ssm
 from local.strict.server import serve
 from local.template import Template
 
@@ -224,6 +224,11 @@ class Region:
     def _is_quiet(self, until: float) -> bool:
         idle = not ssm.under_way() and all(source.is_idle(until) for source in self._sources)
         return idle and not self._news.unfinished_tasks
+
+    def planned(self) -> list[tuple[str, float]]:
+        """The messages that cannot be received yet: for which function, and in how many seconds."""
+        waits = [(source.function.name, at - time.time()) for source in self._sources for at in sqs.due(source.queue)]
+        return [(name, seconds) for name, seconds in waits if seconds > 0]
 
     def calls(self, *operations: str, who: str | None = None) -> list[Call]:
         """The calls so far, of these operations or of all, by anyone or by one caller."""

@@ -20,8 +20,9 @@ _FRAME = {
     "function_memory_size", "function_arn", "function_request_id", "requestId", "exception", "stack_trace",
 }  # fmt: skip
 _COLOURS = {
-    "operator": "bold", "event": "dim", "decides": "cyan", "does": "green", "asks": "magenta", "verdict": "magenta",
-    "machine": "blue", "balancer": "blue", "mail": "bold yellow", "broken": "bold red",
+    "operator": "bold", "event": "dim", "reads": "dim", "prints": "dim", "decides": "cyan", "does": "green",
+    "asks": "magenta", "verdict": "magenta", "machine": "blue", "balancer": "blue", "mail": "bold yellow",
+    "broken": "bold red",
 }  # fmt: skip
 _WIDEST = 240
 _SHORTER = [
@@ -37,7 +38,7 @@ def lines(record: Record, functions: Mapping[str, Any], reads: bool = False) -> 
     match record.kind:
         case "call" if record.who in functions:
             if reads or _tells(record.what):
-                yield _command(record.what) if record.what.operation == "SendCommand" else ("does", call(record.what))
+                yield _made(record.what)
         case "call":
             if record.who != "aws":
                 yield "operator", call(record.what)
@@ -71,9 +72,11 @@ def call(call: Call) -> str:
     return f"{call.service}:{call.operation} {_pairs(call.params)}{_error(call)}"
 
 
-def _command(call: Call) -> Line:
-    params = call.params
-    return "asks", f"{', '.join(params['InstanceIds'])}: {params.get('Comment', '')}{_error(call)}"
+def _made(made: Call) -> Line:
+    params = made.params
+    if made.operation != "SendCommand":
+        return "does" if made.is_write else "reads", call(made)
+    return "asks", f"{', '.join(params['InstanceIds'])}: {params.get('Comment', '')}{_error(made)}"
 
 
 def _error(call: Call) -> str:

@@ -34,6 +34,9 @@ def told(story):
     seen["plain instance"], _ = story.launch("plain")
     story.await_service("plain")
     seen["mail before"] = story.send_mail("plain-1", seen["plain instance"])
+    plain = story.instances.machines[seen["plain instance"]]
+    paths = ("/etc/postfix/main.cf", "/etc/postfix/master.cf")
+    seen["stock files"] = {path: plain.read(path).decode().replace(plain.name, "NAME") for path in paths}
     seen["policies"] = story.create_balancer("mx-1", TAG)
     [seen["hook"]] = story.create_group("mx", "mx-1")
     attach_a_target_group(story, "mx", 8080)
@@ -42,9 +45,16 @@ def told(story):
     seen["mail after"] = story.send_mail("mx-1", seen["instance"])
     repeat_the_admission(story)
     seen["changes of a second round"] = story.second_round()
+    seen["untagged, later"] = story.policies("plain-1")
+    seen["hooks put"] = {call.params["AutoScalingGroupName"] for call in story.region.calls("PutLifecycleHook")}
+    seen["history"] = story.history()
+    seen["order"] = [call.operation for call in story.region.calls("SendCommand", "CompleteLifecycleAction")]
     seen["guard before"] = delete_stack(story)
     story.set_tag("mx-1", "disabled")
     seen["guard after"] = delete_stack(story)
+    story.set_tag("plain-1", "enabled")
+    seen["policies after the cutover"] = story.policies("plain-1")
+    seen["mail after the cutover"] = story.send_mail("plain-1", seen["plain instance"])
     return seen
 
 
@@ -94,6 +104,15 @@ def repeat_the_admission(story):
     story.quiet()
 
 
+@pytest.fixture(scope="module")
+def steps(story, told):
+    """What the mind said of the live fleet, in order."""
+    said = [
+        record.what for record in story.region.log if record.kind == "log" and record.who == "ReconcileFleetFunction"
+    ]
+    return [line["message"] for line in said if line.get("load_balancers") == ["plain-1"] and "actions" in line]
+
+
 def test_before_the_log_shows_the_balancer(story, told):
     assert f"client=unknown[{story.instances.balancers.address('plain-1')}]" in told["mail before"]
 
@@ -102,9 +121,9 @@ def test_the_policy_is_on_the_instance_port(told):
     assert told["policies"] == [{"InstancePort": 25, "PolicyNames": [OURS]}]
 
 
-def test_the_untagged_balancer_is_untouched(story, told):
-    assert told["before"] == story.policies("plain-1") == []
-    assert {call.params["AutoScalingGroupName"] for call in story.region.calls("PutLifecycleHook")} == {"mx"}
+def test_the_untagged_balancer_is_untouched(told):
+    assert told["before"] == told["untagged, later"] == []
+    assert told["hooks put"] == {"mx"}
 
 
 def test_the_launch_waits_for_our_hook_and_is_let_go(told):
@@ -117,11 +136,10 @@ def test_after_the_log_shows_the_client(told):
     assert "client=unknown[198.51.100.10]" in told["mail after"]
 
 
-def test_it_was_let_go_only_after_postfix_was_proven(story, told):
-    calls = [record.what for record in story.region.log if record.kind == "call"]
-    order = [c.operation for c in calls if c.operation in ("SendCommand", "CompleteLifecycleAction")]
-    assert order == ["SendCommand", "CompleteLifecycleAction", "CompleteLifecycleAction", "SendCommand"]  # one repeated
-    invocation, _ = story.history()
+def test_it_was_let_go_only_after_postfix_was_proven(told):
+    # The last one is the admission that came a second time.
+    assert told["order"] == ["SendCommand", "CompleteLifecycleAction", "CompleteLifecycleAction"]
+    [invocation] = told["history"]
     verdict = json.loads(invocation["CommandPlugins"][0]["Output"].splitlines()[0])
     assert (verdict["class"], verdict["ports"], verdict["changed"]) == ("ok", {"25": "proxy"}, True)
     assert invocation["InstanceId"] == told["instance"]
@@ -143,13 +161,26 @@ def test_the_stack_cannot_be_deleted_while_a_balancer_sends(told):
 def test_switched_off_nothing_of_ours_is_left(story, told):
     assert story.policies("mx-1") == []
     assert story.hooks("mx") == []
-    machine, plain = (story.instances.machines[told[name]] for name in ("instance", "plain instance"))
-    for path in ("/etc/postfix/main.cf", "/etc/postfix/master.cf"):
-        here, there = (m.read(path).decode().replace(m.name, "NAME") for m in (machine, plain))
-        assert here == there
+    machine = story.instances.machines[told["instance"]]
+    for path, stock in told["stock files"].items():
+        assert machine.read(path).decode().replace(machine.name, "NAME") == stock
     table = story.region.template.name("Ledger")
     rows = [row["id"]["S"] for row in story.region.client("dynamodb").scan(TableName=table)["Items"]]
-    assert sorted(rows) == ["hooks", "off/mx-1/25"]
+    assert [row for row in rows if "mx-1" in row or told["instance"] in row] == ["off/mx-1/25"]
+
+
+def test_a_live_fleet_is_switched_over(steps, told):
+    """An instance that takes traffic is looked at, then expects, and only then its balancer sends."""
+    order = [
+        "asking whether they could",
+        "waiting until every launch is held",
+        "Postfix first",
+        "balancer second",
+        "on",
+    ]
+    assert [step for step in dict.fromkeys(steps) if step in order] == order
+    assert told["policies after the cutover"] == [{"InstancePort": 25, "PolicyNames": [OURS]}]
+    assert "client=unknown[198.51.100.10]" in told["mail after the cutover"]
 
 
 def test_each_function_is_granted_exactly_the_calls_that_it_makes(story, told):

@@ -8,7 +8,6 @@ from smtp_fleet.fleet import Fleet, Member
 from smtp_fleet.row import Row
 from smtp_fleet.view import View
 
-
 ANY = -1
 """Evidence of any time will do."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ def saying(logger: Any) -> Callable[..., None]:
 
 def counting(metrics: Any) -> Callable[[str, float, str], None]:
     """A `count` that adds to `metrics` (CloudWatch embedded metric format): a name, a value and its unit."""
+    # A round that did nothing has nothing to count, and that is no reason for a warning in the log.
+    warnings.filterwarnings("ignore", "No application metrics to publish")
 
     def count(name: str, value: float = 1, unit: str = "Count") -> None:
         metrics.add_metric(name=name, unit=unit, value=value)
