@@ -110,6 +110,7 @@ def test_local_clients_may_still_relay(ask, machine):
 @pytest.mark.parametrize("front_end", ["postscreen", "keep"])
 @pytest.mark.parametrize("forged", ["127.0.0.1", "own"])
 def test_a_forged_address_cannot_relay(ask, machine, dial, header, front_end, forged):
+    machine.run(["postconf", "-e", "postscreen_greet_wait=1s"])
     ask("expect", FrontEnd=front_end)
     client = dial(header=header(machine.address if forged == "own" else forged))
     assert client.reply().startswith("220")
@@ -143,6 +144,18 @@ def test_a_port_of_its_own_is_added_and_port_25_stays_plain(ask, machine, dial, 
     assert bytes_of(machine) == before
     with pytest.raises(ConnectionRefusedError):
         dial(2525)
+
+
+@pytest.mark.parametrize("front_end", ["postscreen", "keep"])
+def test_a_port_of_its_own_does_to_mail_what_port_25_does(ask, machine, front_end):
+    machine.run(["postconf", "-P", "smtp/inet/content_filter=scan:[127.0.0.1]:10024"]).check_returncode()
+    machine.run(["touch", "-d", "1 minute ago", FILES[1]])
+    machine.run(["postfix", "reload"])
+    assert ask("expect", "2525", FrontEnd=front_end).said == ("ok", {"2525": "proxy"})
+    service = "smtpd/pass" if front_end == "postscreen" else "2525/inet"
+    options = machine.run(["postconf", "-P", service]).stdout
+    assert f"{service}/content_filter = scan:[127.0.0.1]:10024" in options
+    assert f"{service}/mynetworks =\n" in options
 
 
 def test_two_ports_stand_side_by_side_and_one_can_go(ask, dial, header):

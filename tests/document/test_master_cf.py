@@ -50,7 +50,7 @@ CASES = [
     ),
     Case(
         "RHEL and Amazon Linux",
-        "# comment\nsmtp      inet  n       -       n       -       -       smtpd\n#smtp      inet  n - n - 1 postscreen\n",
+        "# comment\nsmtp      inet  n       -       n       -       -       smtpd\n#smtp inet n - n - 1 postscreen\n",
         f"smtp inet n - n - 1 postscreen {SCREEN}\nsmtpd pass - - n - - smtpd {TRUST}\n" + sides("n"),
     ),
     Case(
@@ -60,7 +60,8 @@ CASES = [
     ),
     Case(
         "blank and comment lines inside",
-        "smtp inet n - y - - smtpd\n  -o smtpd_banner=first\n\n# between\n   # too\n\t-o syslog_name=postfix/edge\n\n# after\n",
+        "smtp inet n - y - - smtpd\n\n  -o smtpd_banner=first\n\n"
+        "# between\n   # too\n\t-o syslog_name=postfix/edge\n\n# after\n",
         f"smtp inet n - y - 1 postscreen {SCREEN}\n"
         f"smtpd pass - - y - - smtpd -o smtpd_banner=first -o syslog_name=postfix/edge {TRUST}\n"
         + sides(options="-o smtpd_banner=first -o syslog_name=postfix/edge"),
@@ -73,7 +74,8 @@ CASES = [
         "smtpd pass - - y - - smtpd -o { smtpd_banner = $myhostname  is here } -omyhostname=edge.example.net "
         f"{TRUST}\n"
         + sides(
-            options="-o { smtpd_banner = $myhostname  is here } -o mynetworks=10.77.0.0/24 -omyhostname=edge.example.net"
+            options="-o { smtpd_banner = $myhostname  is here } -o mynetworks=10.77.0.0/24 "
+            "-omyhostname=edge.example.net"
         ),
     ),
     Case(
@@ -103,7 +105,7 @@ CASES = [
     ),
     Case(
         "postscreen already",
-        "smtp inet n - y - 1 postscreen -o postscreen_greet_wait=1s\n"
+        "smtp inet n - y - 1 postscreen -o postscreen_greet_wait=1s -o mynetworks=10.77.0.0/24\n"
         "smtpd pass - - y - 200 smtpd\n  -o smtpd_banner=second\n"
         "dnsblog unix - - y - 0 dnsblog\ntlsproxy unix - - y - 0 tlsproxy\n",
         f"smtp inet n - y - 1 postscreen -o postscreen_greet_wait=1s {SCREEN} -o smtpd_service_name=smtpd-25\n"
@@ -175,8 +177,12 @@ def test_a_last_line_without_newline_comes_back_so(ask, machine):
 
 def test_a_symbolic_link_stays_one(ask, machine):
     machine.run(["sh", "-c", "mkdir /srv/cf && cd /etc/postfix && mv master.cf /srv/cf && ln -s /srv/cf/master.cf ."])
+    inode = machine.run(["stat", "-c", "%i", "/srv/cf/master.cf"]).stdout
     ask("expect")
     assert machine.run(["readlink", MASTER_CF]).stdout == "/srv/cf/master.cf\n"
+    assert (
+        machine.run(["stat", "-c", "%i", "/srv/cf/master.cf"]).stdout != inode
+    )  # renamed into place, never half-written
     assert b"postscreen_upstream" in machine.read("/srv/cf/master.cf")
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from local.machine import await_until
+
 FILES = ("/etc/postfix/main.cf", "/etc/postfix/master.cf")
 MASTER_CF = FILES[1]
 SYSLOG = """
@@ -20,11 +22,18 @@ def bytes_of(machine):
     return {path: machine.read(path) for path in FILES}
 
 
+def reloads(machine):
+    logs = ["/var/log/mail.log", "/var/log/postfix-edge.log", "/run/journal"]
+    return machine.run(["grep", "-hsc", "reload --", *logs]).stdout.split()
+
+
 def settle(machine, shell):
     """Edit as an administrator would, and have Postfix read it."""
-    done = machine.run(["sh", "-ec", f"{shell}\ntouch -d '1 minute ago' /etc/postfix/ma*.cf\npostfix reload"])
+    before = reloads(machine)
+    edit = f"{shell}\ntouch -d '1 minute ago' /etc/postfix/ma*.cf\npostfix reload"
+    done = machine.run(["sh", "-ec", edit])
     assert done.returncode == 0, done.stderr
-    machine.run(["sh", "-c", "until grep -q 'reload --' /var/log/mail.log || [ -e /run/journal ]; do sleep 0.05; done"])
+    await_until(lambda: reloads(machine) != before, "the reload")
 
 
 def test_expecting_already_is_adopted_and_never_undone(ask, machine):
@@ -80,8 +89,7 @@ def test_edits_inside_our_block_are_left_alone(ask, machine, edit):
     ask("expect")
     settle(machine, edit)
     before = bytes_of(machine)
-    for ports in ("none", "25"):
-        assert ask("expect", ports).said == ("edited", {"25": "proxy"})
+    assert ask("expect", "none").said == ("edited", {"25": "proxy"})
     assert bytes_of(machine) == before
 
 
@@ -146,10 +154,9 @@ def test_a_postfix_in_a_container_is_not_ours(ask, machine):
 def test_no_readable_log_is_refused_before_anything_is_changed(ask, machine):
     settle(machine, "postconf -X maillog_file")
     before = bytes_of(machine)
-    for verb in ("look", "expect"):
-        answer = ask(verb)
-        assert answer.said == ("refused", {"25": "plain"})
-        assert answer.verdict["reason"] == "the mail log cannot be read"
+    answer = ask("expect")
+    assert answer.said == ("refused", {"25": "plain"})
+    assert answer.verdict["reason"] == "the mail log cannot be read"
     assert bytes_of(machine) == before
 
 
@@ -159,10 +166,11 @@ def test_the_journal_is_read_where_there_is_no_file(ask, machine):
     machine.run(["sh", "-c", "mkdir -p /var/spool/postfix/dev; ln -f /dev/log /var/spool/postfix/dev/log || true"])
     machine.write("/usr/bin/journalctl", b"#!/bin/sh\nexec cat /run/journal\n")
     machine.run(["chmod", "0755", "/usr/bin/journalctl"])
-    settle(
-        machine,
-        "postconf -X maillog_file; rm -f /var/log/mail.log; sed -i 's/^\\(smtp *inet.*\\) y /\\1 n /' " + MASTER_CF,
-    )
+    unjail = f"sed -i 's/^\\(smtp *inet.*\\) y /\\1 n /' {MASTER_CF}"
+    machine.run(
+        ["sh", "-ec", f"postconf -X maillog_file; {unjail}; postfix stop; rm /var/log/mail.log"]
+    ).check_returncode()
+    machine.start_postfix()
     assert ask("expect").said == ("ok", {"25": "proxy"})
 
 
@@ -177,16 +185,16 @@ def test_marks_of_configuration_management_are_named(ask, machine):
 
 
 def test_a_hostile_file_cannot_break_the_verdict(ask, machine):
-    kept = [line for line in machine.read(MASTER_CF).splitlines() if not line.startswith(b"smtp      inet")]
-    machine.write(MASTER_CF, b"\n".join([*kept, b'smtp inet n n n - - "\\sp{awn\t\xff', b""]))
-    settle(machine, "true")
-    assert ask("look").verdict["detail"] == '"\\sp{awn '
+    settle(machine, "postconf -M smtp/inet='smtp inet n - y - 1 postscreen -o smtpd_service_name=NAME'")
+    hostile = machine.read(MASTER_CF).replace(b"smtpd_service_name=NAME", b'smtpd_service_name="\\we\xffird')
+    machine.write(MASTER_CF, hostile)
+    assert ask("look").verdict["detail"] == '"\\we ird'
 
 
 def test_submission_and_smtps_keep_smtpd(ask, machine, dial, header):
     settle(
         machine,
-        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx -days 2 -keyout /etc/k.pem -out /etc/c.pem 2>/dev/null\n"
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx -keyout /etc/k.pem -out /etc/c.pem 2>/dev/null\n"
         "postconf -e smtpd_tls_cert_file=/etc/c.pem smtpd_tls_key_file=/etc/k.pem\n"
         f"printf '%s\\n' 'submission inet n - y - - smtpd -o syslog_name=postfix/submission'"
         f" 'submissions inet n - y - - smtpd' '  -o smtpd_tls_wrappermode=yes' >>{MASTER_CF}",

@@ -1,10 +1,13 @@
 """The gateway to classic ELB: AWS's limits, refusals and disappearances, translated and not judged."""
 
+from dataclasses import replace
+
 import pytest
 
 from smtp_fleet.actions import SetPolicies
 from smtp_fleet.elb import LoadBalancers, NotReadBack
 from smtp_fleet.fleet import Listener
+from smtp_fleet.tag import Tags
 
 KEY = "smtp-proxy-protocol"
 ATTACH = SetPolicies("mx-1", 25, ("EnableProxyProtocol",), sends=True, create="EnableProxyProtocol")
@@ -25,7 +28,7 @@ def test_names_that_are_gone_do_not_hide_the_others(stack, gateway):
     stack.balancer("mx-1")
     stack.balancer("mx-2", tag=None)
     assert [b.name for b in gateway.read(["gone", "mx-1", "mx-2"])] == ["mx-1", "mx-2"]
-    assert gateway.tags(["gone", "mx-1", "mx-2"], KEY) == {"mx-1": "enabled", "mx-2": None}
+    assert gateway.tags(["gone", "mx-1", "mx-2"], KEY) == {"mx-1": Tags("enabled"), "mx-2": Tags()}
 
 
 def test_tags_are_read_twenty_names_a_call(stack, gateway, calls):
@@ -43,7 +46,7 @@ def test_only_classic_balancers_are_found_by_tag(stack, gateway):
     stack.client("elbv2").create_load_balancer(
         Name="net-1", Type="network", Subnets=subnets, Tags=[{"Key": KEY, "Value": "enabled"}]
     )
-    assert gateway.tagged(KEY) == {"mx-1": "25 587"}
+    assert gateway.tagged(KEY) == {"mx-1": Tags("25 587")}
 
 
 def test_a_policy_is_a_proxy_policy_by_type_and_attribute_not_by_name(stack, gateway):
@@ -68,7 +71,7 @@ def test_a_policy_that_somebody_created_meanwhile_is_used_if_it_fits(stack, gate
             PolicyName="EnableProxyProtocol",
             PolicyTypeName="ProxyProtocolPolicyType",
             PolicyAttributes=[{"AttributeName": "ProxyProtocol", "AttributeValue": value}],
-        ) if value == "True" else gateway.apply(ATTACH)
+        ) if value == "True" else gateway.apply("mx-1", [ATTACH])
     assert stack.policies() == {25: ["EnableProxyProtocol"]}
 
 
@@ -81,19 +84,34 @@ def test_a_policy_of_our_name_that_is_something_else_is_never_attached(stack, ga
         PolicyAttributes=[{"AttributeName": "PublicKey", "AttributeValue": "x"}],
     )
     with pytest.raises(stack.client("elb").exceptions.DuplicatePolicyNameException):
-        gateway.apply(ATTACH)
+        gateway.apply("mx-1", [ATTACH])
     assert stack.policies() == {}
+
+
+def test_two_ports_are_one_policy_and_one_read_back(stack, gateway, calls):
+    stack.balancer()
+    listener = {"Protocol": "TCP", "LoadBalancerPort": 587, "InstancePort": 587}
+    stack.client("elb").create_load_balancer_listeners(LoadBalancerName="mx-1", Listeners=[listener])
+    calls.clear()
+    gateway.apply("mx-1", [ATTACH, replace(ATTACH, port=587)])
+    assert [call.removeprefix("elb:") for call in calls] == [
+        "CreateLoadBalancerPolicy",
+        "SetLoadBalancerPoliciesForBackendServer",
+        "SetLoadBalancerPoliciesForBackendServer",
+        "DescribeLoadBalancers",
+    ]
+    assert stack.policies() == {25: ["EnableProxyProtocol"], 587: ["EnableProxyProtocol"]}
 
 
 def test_a_write_that_does_not_show_is_said_so(stack, gateway, monkeypatch):
     stack.balancer()
     monkeypatch.setattr(stack.client("elb"), "set_load_balancer_policies_for_backend_server", lambda **_: None)
     with pytest.raises(NotReadBack, match="instance port 25 of mx-1"):
-        gateway.apply(ATTACH)
+        gateway.apply("mx-1", [ATTACH])
 
 
 def test_the_sweep_reads_only_what_is_tagged_or_has_policies(stack, gateway):
     for name in ("mx-1", "mx-2", "web"):
         stack.balancer(name)
-    gateway.apply(ATTACH)
+    gateway.apply("mx-1", [ATTACH])
     assert [b.name for b in gateway.read_all(["mx-2"])] == ["mx-1", "mx-2"]

@@ -62,7 +62,7 @@ def findings(stack, phrase="finding"):
 
 def test_a_balancer_that_is_gone_is_said_to_be(stack):
     assert stack.wake("mx-1") == set()
-    assert stack.phrases() == ["load balancer is gone"]
+    assert stack.phrases() == ["load balancer is not there"]
     assert stack.delayed("wakes") == 0
 
 

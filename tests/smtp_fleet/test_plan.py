@@ -263,6 +263,40 @@ def test_disabled_lets_postfix_go_only_when_the_balancer_has_settled():
     assert later.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (Machine("i-1", "vol-1"),)),)
 
 
+def test_disabled_ends_also_what_only_the_old_tag_named():
+    """`disabled` names no port: what we asked machines about says which ports are ours to take off."""
+    both = (SMTP, Listener(587, "TCP", 587, "TCP"))
+    foreign = frozenset({"foreign"})
+    b = balancer(listeners=both, policies=foreign, proxy_policies=foreign, backend={587: ("foreign",)})
+    expecting = one(waits=False, ask=replace(EXPECT, ports=frozenset({25, 587})), proxy=frozenset({25, 587}))
+    decision = told(b, tag="disabled", members=[expecting])
+    assert acts(decision, SetPolicies) == [SetPolicies("mx-1", 587, (), sends=False)]
+    assert acts(decision, Forget) == []
+    silent = replace(b, backend={587: ()})
+    later = replace(
+        fleet(silent, tag="disabled", members=[expecting]), off_since={("mx-1", p): LONG_AGO for p in (25, 587)}
+    )
+    [send] = acts(plan(later, SETTINGS), Send)
+    assert send.ask.ports == frozenset()
+
+
+def test_a_port_that_the_tag_no_longer_names_is_let_go_once_it_is_silent():
+    both = (SMTP, Listener(587, "TCP", 587, "TCP"))
+    b = balancer(sends=True, listeners=both)
+    expecting = one(waits=False, ask=replace(EXPECT, ports=frozenset({25, 587})), proxy=frozenset({25, 587}))
+    f = replace(fleet(b, members=[expecting]), off_since={("mx-1", 587): LONG_AGO})
+    [send] = acts(plan(f, SETTINGS), Send)
+    assert send.ask.ports == {25}
+
+
+def test_an_untagged_neighbour_does_not_keep_disabled_from_its_end():
+    expecting = one(waits=False, ask=EXPECT, answered=NOW, outcome=Outcome.OK, proxy=frozenset({25}))
+    f = fleet(balancer(), balancer(name="web"), tag="disabled", members=[expecting])
+    f = replace(f, wishes=f.wishes | {"web": wish(Tags(), frozenset({25}))})
+    [send] = acts(plan(f, SETTINGS), Send)
+    assert send.ask.ports == frozenset()
+
+
 def test_when_all_is_off_nothing_of_ours_is_left():
     mine = frozenset({OURS})
     was_ours = one(waits=False, ask=replace(EXPECT, ports=frozenset()), answered=NOW, outcome=Outcome.OK)

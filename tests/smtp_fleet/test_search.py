@@ -40,7 +40,11 @@ def protection_ends_with_the_tag(patch):
     fleet, orphans = worlds.World.fleet, worlds.World.orphans
 
     def left(world):
-        gone = {n: replace(g, balancers=frozenset()) for n, g in world.groups.items()} if not world.tags["mx-1"] else {}
+        gone = (
+            {n: replace(g, balancers=frozenset()) for n, g in world.groups.items()}
+            if world.tags == {"mx-1": None}
+            else {}
+        )
         return replace(world, groups=world.groups | gone)
 
     patch(worlds.World, "fleet", lambda world: fleet(left(world)))

@@ -180,7 +180,7 @@ class World:
 
     def _set(self, action: SetPolicies) -> None:
         key, b = (action.balancer, action.port), self.balancers[action.balancer]
-        if action.create:
+        if action.create and action.create not in b.proxy_policies:  # the same again is accepted
             assert action.create not in b.policies, "DuplicatePolicyName"
             b = replace(b, policies=b.policies | {action.create}, proxy_policies=b.proxy_policies | {action.create})
         assert set(action.policies) <= b.policies, "PolicyNotFound"

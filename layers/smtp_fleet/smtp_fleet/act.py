@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 from smtp_fleet import events
 from smtp_fleet.actions import (
+    Action,
     Admit,
     DeleteHook,
     DeletePolicy,
@@ -44,12 +46,16 @@ class Actor:
     def act(self, fleet: Fleet, decision: Plan, cause: str) -> None:
         """Carry out the actions in their order, and wake again where the plan waits for nothing but time."""
         records = {m.machine: m.record for m in fleet.members}
-        for action in decision.actions:
-            match action:
-                case Send() | Admit() | Reject() | Forget():
-                    self._on_instances(action, records, cause)
-                case _:
-                    self._on_balancers(action, fleet.name)
+        for (balancer, sends), same in groupby(decision.actions, _which_balancer):
+            if balancer:
+                self._set_policies(balancer, [action for action in same if isinstance(action, SetPolicies)], sends)
+                continue
+            for action in same:
+                match action:
+                    case Send() | Admit() | Reject() | Forget():
+                        self._on_instances(action, records, cause)
+                    case _:
+                        self._on_balancers(action, fleet.name)
         if decision.again_in:
             names = frozenset(b.name for b in fleet.balancers)
             again = Where(cause, balancers=names, groups=frozenset(g.name for g in fleet.groups))
@@ -93,19 +99,27 @@ class Actor:
                 aws.ledger.record_off(balancer, port, self._clock())
             case ForgetOff(balancer, port):
                 aws.ledger.forget_off(balancer, port)
-            case SetPolicies(balancer, port, sends=True):
-                aws.ledger.forget_off(balancer, port)  # before: a crash in between must leave it not settled
-                aws.balancers.apply(action)
-                self._count("Attached")
-            case SetPolicies(balancer, port):
-                aws.balancers.apply(action)
-                self._count("Detached")
-                aws.ledger.record_off(balancer, port, self._clock())  # after: off counts from when it was read back
+
+    def _set_policies(self, balancer: str, actions: list[SetPolicies], sends: bool) -> None:
+        """All ports of one balancer that are to go one way: set one by one, read back together."""
+        if sends:
+            for action in actions:  # before: a crash in between must leave it not settled
+                self._aws.ledger.forget_off(balancer, action.port)
+        self._aws.balancers.apply(balancer, actions)
+        self._count("Attached" if sends else "Detached", len(actions))
+        if not sends:
+            for action in actions:  # after: off counts from when it was read back
+                self._aws.ledger.record_off(balancer, action.port, self._clock())
 
     def _write(self, records: dict[Machine, Record], new: Record) -> None:
         if new != records[new.machine]:
             self._aws.ledger.write(records[new.machine], new)
             records[new.machine] = new
+
+
+def _which_balancer(action: Action) -> tuple[str, bool]:
+    """Policies to be set on one balancer, one way, belong together; every other action stands alone."""
+    return (action.balancer, action.sends) if isinstance(action, SetPolicies) else ("", False)
 
 
 def _message(kind: str, record: Record) -> dict[str, Any]:

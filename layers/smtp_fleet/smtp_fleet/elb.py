@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -63,16 +63,18 @@ class LoadBalancers:
             if d["LoadBalancerName"] in wanted or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
         ]
 
-    def apply(self, action: SetPolicies) -> None:
-        """Create the policy if told to, set the port's whole list, and read it back; raises NotReadBack."""
-        if action.create:
-            self._create(action.balancer, action.create)
-        self._elb.set_load_balancer_policies_for_backend_server(
-            LoadBalancerName=action.balancer, InstancePort=action.port, PolicyNames=list(action.policies)
-        )
-        [described] = self._describe([action.balancer])
-        if set(_backend(described).get(action.port, ())) != set(action.policies):
-            raise NotReadBack(f"policies on instance port {action.port} of {action.balancer}")
+    def apply(self, balancer: str, actions: Sequence[SetPolicies]) -> None:
+        """Create the policy if told to, set each port's whole list, and read all back; raises NotReadBack."""
+        for policy in sorted({action.create for action in actions} - {""}):
+            self._create(balancer, policy)
+        for action in actions:
+            self._elb.set_load_balancer_policies_for_backend_server(
+                LoadBalancerName=balancer, InstancePort=action.port, PolicyNames=list(action.policies)
+            )
+        [described] = self._describe([balancer])
+        for action in actions:
+            if set(_backend(described).get(action.port, ())) != set(action.policies):
+                raise NotReadBack(f"policies on instance port {action.port} of {balancer}")
 
     def delete_policy(self, balancer: str, policy: str) -> None:
         """Delete a policy that is on no port; the API refuses one that is in use (InvalidConfigurationRequest)."""

@@ -146,13 +146,14 @@ class Fleet:
         return " ".join(balancer.name for balancer in self.balancers) or " ".join(g.off_key[0] for g in self.groups)
 
     def ports(self, settings: MindSettings) -> tuple[int, ...]:
-        """The instance ports that the fleet is about: those that are asked for, or that are ours already."""
+        """The instance ports that it is about: those asked for, ours, or asked of machines."""
         found = [
             b.behind(self.wishes[b.name].ports if self.wishes[b.name].mode is not Mode.ABSENT else frozenset())
             | our_ports(b, self.wishes[b.name], settings)
             for b in self.balancers
         ]
-        return tuple(sorted(frozenset().union(*found)))
+        asked_about = [m.expected_ports | m.record.proxy for m in self.members]
+        return tuple(sorted(frozenset().union(*found, *asked_about)))
 
     def off_keys(self, settings: MindSettings) -> tuple[tuple[str, int], ...]:
         """Under which the ledger keeps since when each balancer is off, and each group was without one."""

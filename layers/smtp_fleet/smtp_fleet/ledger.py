@@ -13,6 +13,9 @@ from typing import Any
 from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
 from smtp_fleet.fleet import Refusal
 
+KEPT = 40 * 86_400
+"""Seconds after its last ask for which a machine's row is kept; one that lives on is simply asked anew after that."""
+
 
 class Superseded(Exception):
     """The row changed since it was read: somebody else wrote it, and what was about to be written is out of date."""
@@ -216,6 +219,7 @@ def _item(record: Record) -> dict[str, Any]:
         "proxy": _ports(record.proxy),
         "plain": _ports(record.plain),
         "admitted": {"BOOL": record.admitted},
+        "expires": _number(record.asked_at + KEPT),
     }
 
 

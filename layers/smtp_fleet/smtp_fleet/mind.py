@@ -63,7 +63,11 @@ class Mind:
         for where in wheres.values():
             self._look_again(where, where.balancers - tags.keys())
         if not self._concerns_us(merged, tags):
-            return failed
+            hooked = self._aws.ledger.hooked_groups()
+            groups = self._aws.groups.all() if hooked and groups is None else groups
+            if not self._observer.orphans(merged, [], groups or [], hooked):
+                self._say_none_of_ours(merged, tags)
+                return failed
         if not self._aws.ledger.take_lease(holder, self._clock(), LEASE):
             self._aws.wakes.send([events.wake(merged)], delay=LEASE_RETRY)
             self._say("lease is busy: looking again later", load_balancers=sorted(merged.balancers))
@@ -91,14 +95,13 @@ class Mind:
             self._aws.wakes.send([events.wake(again)], delay=NOT_YET_VISIBLE[where.tries])
 
     def _concerns_us(self, where: Where, tags: Mapping[str, Tags]) -> bool:
-        """Whether to go on; a balancer that is none of ours costs two reads, and one of the ledger."""
-        if where.everything or any(told.value is not None for told in tags.values()):
-            return True
-        if self._observer.any_marked(tags) or self._aws.ledger.hooked_groups():
-            return True
+        """Whether a tag is set, or one of them sends; a balancer that is none of ours costs two reads."""
+        tagged = any(told.value is not None for told in tags.values())
+        return where.everything or tagged or self._observer.any_marked(tags)
+
+    def _say_none_of_ours(self, where: Where, tags: Mapping[str, Tags]) -> None:
         for name in sorted(where.balancers):
-            self._say("not in the fleet" if name in tags else "load balancer is gone", load_balancer=name)
-        return False
+            self._say("not in the fleet" if name in tags else "load balancer is not there", load_balancer=name)
 
     def _reconcile(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> frozenset[str]:
         """Every fleet that the wake touches, on its own; returns the balancers of those that broke."""
@@ -109,7 +112,7 @@ class Mind:
             nearby = [g for g in groups if g.balancers & names]
             if not self._trying(names, lambda: self._serve(self._observer.fleet(part, wishes, nearby), where)):  # noqa: B023
                 broken |= names
-        for group in self._observer.orphans(where, parted, groups):
+        for group in self._observer.orphans(where, parted, groups, self._aws.ledger.hooked_groups()):
             if not self._trying(group.balancers, lambda: self._serve(self._observer.fleet((), {}, [group]), where)):  # noqa: B023
                 broken |= group.balancers
         for name in sorted(others):

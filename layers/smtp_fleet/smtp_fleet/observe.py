@@ -87,9 +87,8 @@ class Observer:
                 others |= wishes.keys()
         return found, frozenset(others)
 
-    def orphans(self, where: Where, fleets: list[Part], groups: list[Group]) -> list[Group]:
-        """The groups that may have our hook, but no balancer of a fleet, among those that the wake touches."""
-        hooked = self._aws.ledger.hooked_groups()
+    def orphans(self, where: Where, fleets: list[Part], groups: list[Group], hooked: frozenset[str]) -> list[Group]:
+        """Of the groups that may have our hook those without a balancer of a fleet, as far as the wake touches them."""
         served = frozenset(name for _, wishes in fleets for name in wishes)
         near = neighbours(where.balancers, groups)
         touched = [g for g in groups if where.everything or g.name in where.groups or g.balancers & near]
@@ -107,13 +106,13 @@ class Observer:
         found = aws.instances.roots(ids)
         roots = {i: root for i in ids if not (root := found.get(i, Root("", 0))).gone}
         records = self._answers(aws.ledger.records(Machine(i, root.volume) for i, root in roots.items()))
-        fleet = Fleet(self._clock(), balancers, wishes, hooked)
+        members = tuple(
+            member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
+            for i in sorted(roots)
+        )
+        fleet = Fleet(self._clock(), balancers, wishes, hooked, members)
         return replace(
             fleet,
-            members=tuple(
-                member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
-                for i in sorted(roots)
-            ),
             off_since=aws.ledger.off_since(fleet.off_keys(self._settings)),
             refusals=aws.ledger.refusals(fleet.name, fleet.ports(self._settings)),
         )

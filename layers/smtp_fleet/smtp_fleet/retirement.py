@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -17,22 +17,27 @@ ADVICE = "run `make retire`, or tag each load balancer `disabled` and wait until
 
 
 def obstacles(
-    balancers: Iterable[LoadBalancer], tags: Mapping[str, Tags], groups: Iterable[Group], settings: GuardSettings
+    balancers: Sequence[LoadBalancer], tags: Mapping[str, Tags], groups: Iterable[Group], settings: GuardSettings
 ) -> tuple[str, ...]:
-    """Every balancer that sends by our doing and every group with our hook, by name; none means the stack may go."""
+    """Every balancer that sends by our doing or has our policy, every group with our hook; none: the stack may go."""
     sending = [
         f"load balancer {b.name} sends the header on instance port {port}"
         for b in balancers
         for port in sorted(our_ports(b, wish(tags.get(b.name, Tags()), settings.mail_ports), settings))
     ]
+    kept = [
+        f"load balancer {b.name} still has the policy {settings.policy_name}: instances may not have been let go yet"
+        for b in balancers
+        if settings.policy_name in b.proxy_policies and not b.marked_ports(settings.policy_name)
+    ]
     hooked = [f"group {group.name} has the stack's lifecycle hook" for group in groups if group.hook]
-    return (*sending, *hooked)
+    return (*sending, *kept, *hooked)
 
 
 def observe(balancers: LoadBalancers, groups: Groups, settings: GuardSettings) -> tuple[str, ...]:
     """The obstacles in the Region as it is now."""
     tags = balancers.tagged(settings.tag_key)
-    hooked = [groups.with_hook(group, 0) for group in groups.all() if group.balancers]
+    hooked = [groups.with_hook(group, 0) for group in groups.all()]
     return obstacles(balancers.read_all(tags), tags, hooked, settings)
 
 

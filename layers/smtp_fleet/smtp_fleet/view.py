@@ -29,12 +29,13 @@ class View:
 
     @property
     def feeding(self) -> tuple[LoadBalancer, ...]:
-        """The balancers that have a listener on this instance port, or send on it."""
-        return tuple(
+        """The balancers that have a listener on this instance port, or send on it; all, where its listener is gone."""
+        found = tuple(
             b
             for b in self.fleet.balancers
             if b.sends(self.port) or any(x.instance_port == self.port for x in b.listeners)
         )
+        return found or self.fleet.balancers
 
     @property
     def sending(self) -> tuple[LoadBalancer, ...]:
@@ -57,15 +58,23 @@ class View:
         return "audit" if self.settings.audit or Mode.AUDIT in self.modes else "paused" if self.settings.paused else ""
 
     @property
+    def asked_for(self) -> bool:
+        """Whether a tag asks for a mail listener on this instance port."""
+        wishes = [(b, self.fleet.wishes[b.name]) for b in self.feeding]
+        return any(wish.mode is not Mode.ABSENT and self.port in b.behind(wish.ports) for b, wish in wishes)
+
+    @property
     def direction(self) -> Direction:
         """Sending dominates: while anybody sends, only an uncontradicted, not held back `disabled` ends it."""
+        disabled = Mode.DISABLED in self.modes and self.modes <= {Mode.DISABLED, Mode.ABSENT}
         if self.sending:
             senders = {self.fleet.wishes[b.name].mode for b in self.sending}
-            ends = senders == {Mode.DISABLED} and self.modes <= {Mode.DISABLED, Mode.ABSENT} and not self.held_back
+            ends = disabled and senders == {Mode.DISABLED} and not self.held_back
             return Direction.OFF if ends else Direction.ON
-        if self.modes <= {Mode.ENABLED, Mode.AUDIT, Mode.ABSENT} and self.modes != {Mode.ABSENT}:
-            return Direction.ON
-        return Direction.OFF if self.modes == {Mode.DISABLED} else Direction.STAY
+        if disabled or not self.asked_for:
+            return Direction.OFF
+        wanted = self.modes <= {Mode.ENABLED, Mode.AUDIT, Mode.ABSENT}
+        return Direction.ON if wanted else Direction.STAY
 
     @property
     def settled_in(self) -> int:

@@ -1,0 +1,64 @@
+"""What keeps a command from going on, in one line that says what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+
+class Obstacle(Exception):
+    """A command cannot go on; its text says why and what to do."""
+
+
+SERVICES = {
+    "elasticloadbalancing": ("AddTags", "DescribeLoadBalancers", "DescribeLoadBalancerPolicies"),
+    "tag": ("GetResources",),
+    "autoscaling": ("DescribeAutoScalingGroups", "DescribeLifecycleHooks"),
+    "cloudformation": ("DescribeStacks", "DeleteStack"),
+}
+"""The calls that the commands make, by the prefix that IAM knows them by."""
+
+ACTIONS = {operation: f"{prefix}:{operation}" for prefix, operations in SERVICES.items() for operation in operations}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"}
+STALE = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+
+
+def of(error: BotoCoreError | ClientError) -> Obstacle:
+    """What an error of AWS, or on the way to it, means for whoever runs a command."""
+    if isinstance(error, NoCredentialsError):
+        return Obstacle("no AWS credentials: set AWS_PROFILE, or run `aws configure`")
+    if isinstance(error, NoRegionError):
+        return Obstacle("no Region: set AWS_DEFAULT_REGION to the Region of the stack")
+    if isinstance(error, InvalidRegionError | EndpointConnectionError):
+        return Obstacle(f"{_line(error)} Is AWS_DEFAULT_REGION a Region, and is there a network?")
+    if isinstance(error, ClientError):
+        return _refused(error)
+    return Obstacle(_line(error))
+
+
+def _refused(error: ClientError) -> Obstacle:
+    code, action = error.response["Error"]["Code"], ACTIONS.get(error.operation_name, error.operation_name)
+    if code in DENIED:
+        return Obstacle(f"not allowed to call {action}: run this with credentials that are")
+    if code in STALE:
+        return Obstacle(f"AWS does not accept the credentials ({code}): renew them, for example by `aws sso login`")
+    return Obstacle(f"{action}: {_line(error.response['Error'].get('Message') or code)}")
+
+
+def _line(text: object) -> str:
+    return re.sub(r"\s+", " ", str(text)).strip()
