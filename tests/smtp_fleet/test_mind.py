@@ -1,11 +1,13 @@
 """What the mind reads, writes and says, on strict moto: the fewest calls, in the safe order, idempotently."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from local.strict import ssm as agents
-from smtp_fleet.evidence import Machine
+from smtp_fleet.evidence import ASK_WAIT, Machine
+from smtp_fleet.ledger import Ledger
 from tests.smtp_fleet.world import SETTINGS
 
 CREATE, SET = "elb:CreateLoadBalancerPolicy", "elb:SetLoadBalancerPoliciesForBackendServer"
@@ -251,6 +253,26 @@ def test_an_ask_that_is_out_is_not_sent_again(stack):
     assert len(stack.received("asks")) == 1
     stack.wake("mx-1")
     assert stack.received("asks") == {}
+
+
+def test_a_row_that_the_hand_wrote_meanwhile_is_no_fault(stack, monkeypatch):
+    fleet_with_launch(stack)
+    stack.wake("mx-1")
+    [message] = stack.received("asks").values()
+    machine = Machine(message["instance"], message["volume"])
+    stack.now += ASK_WAIT
+    real = Ledger.write
+
+    def the_hand_is_faster(ledger, old, new):
+        real(ledger, old, replace(old, command_id="sent meanwhile", sent_at=stack.now))
+        real(ledger, old, new)
+
+    monkeypatch.setattr(Ledger, "write", the_hand_is_faster)
+    assert stack.wake("mx-1") == set()
+    assert stack.phrases()[-1] == "the ledger changed meanwhile: looking again"
+    assert stack.delayed("wakes") == 1
+    [record] = stack.ledger.records([machine]).values()
+    assert record.command_id == "sent meanwhile"
 
 
 def test_an_admission_is_in_the_ledger_before_it_is_sent(stack, calls):

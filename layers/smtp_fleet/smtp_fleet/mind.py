@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from smtp_fleet import events, orphan
 from smtp_fleet.act import Actor
 from smtp_fleet.actions import Plan
 from smtp_fleet.events import UnknownEvent, Where
-from smtp_fleet.fleet import Fleet, Group
+from smtp_fleet.fleet import Fleet, Group, LoadBalancer
+from smtp_fleet.ledger import Superseded
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
-from smtp_fleet.tag import Tags
+from smtp_fleet.tag import Tags, Wish
 
 LEASE = 180
 """Seconds of the lease: the function's limit and a minute more."""
@@ -110,18 +112,28 @@ class Mind:
         for part, wishes in parted:
             names = frozenset(wishes)
             nearby = [g for g in groups if g.balancers & names]
-            if not self._trying(names, lambda: self._serve(self._observer.fleet(part, wishes, nearby), where)):  # noqa: B023
+            if not self._trying(where, names, partial(self._look, part, wishes, nearby)):
                 broken |= names
         for group in self._observer.orphans(where, parted, groups, self._aws.ledger.hooked_groups()):
-            if not self._trying(group.balancers, lambda: self._serve(self._observer.fleet((), {}, [group]), where)):  # noqa: B023
+            if not self._trying(where, group.balancers, partial(self._look, (), {}, [group])):
                 broken |= group.balancers
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
         return frozenset(broken)
 
-    def _trying(self, names: Iterable[str], step: Callable[[], None]) -> bool:
+    def _look(
+        self, part: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group], where: Where
+    ) -> None:
+        self._serve(self._observer.fleet(part, wishes, groups), where)
+
+    def _trying(self, where: Where, names: frozenset[str], step: Callable[[Where], None]) -> bool:
         try:
-            step()
+            step(where)
+        except Superseded:
+            # The hand has recorded a command since the row was read: no fault, and the plan may be another now.
+            again = replace(where, balancers=names, everything=False)
+            self._aws.wakes.send([events.wake(again)], delay=LEASE_RETRY)
+            self._say("the ledger changed meanwhile: looking again", load_balancers=sorted(names))
         except Exception as error:
             self._say("broken: left to the queue's retry", error=error, load_balancers=sorted(names))
             return False
