@@ -143,6 +143,20 @@ def test_a_proxy_policy_of_somebody_else_on_an_untagged_balancer_is_none_of_our_
     assert [call for call in calls if "Put" in call and "autoscaling" in call] == []
 
 
+def test_an_untagged_balancer_that_shares_an_instance_without_a_group_is_a_refusal(stack):
+    image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]
+    [instance] = stack.client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    for name, tag in (("mx-1", "enabled"), ("old", None), ("far", None)):
+        stack.balancer(name, tag)
+        if name != "far":
+            stack.client("elb").register_instances_with_load_balancer(
+                LoadBalancerName=name, Instances=[{"InstanceId": instance["InstanceId"]}]
+            )
+    stack.wake("mx-1")
+    assert stack.phrases()[-1] == "refused"
+    assert findings(stack) == ["load balancer old, which is not tagged, also feeds instance port 25"]
+
+
 def test_audit_says_and_changes_nothing(stack):
     stack.balancer(tag="audit")
     stack.wake("mx-1")

@@ -55,13 +55,24 @@ class LoadBalancers:
     def read_all(self, also: Iterable[str]) -> list[LoadBalancer]:
         """Every balancer that has a policy on some instance port, and those named in `also` (400 a page)."""
         wanted = frozenset(also)
-        pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=400)
-        described = (d for page in pages for d in page["LoadBalancerDescriptions"])
         return [
             self._load_balancer(d)
-            for d in described
+            for d in self._describe_all()
             if d["LoadBalancerName"] in wanted or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
         ]
+
+    def read_sharing(self, instances: frozenset[str], but: Iterable[str]) -> list[LoadBalancer]:
+        """Every balancer, but those named, with which one of these instances is registered (400 a page)."""
+        known = frozenset(but)
+        return [
+            self._load_balancer(d)
+            for d in self._describe_all()
+            if d["LoadBalancerName"] not in known and instances & {i["InstanceId"] for i in d.get("Instances", ())}
+        ]
+
+    def _describe_all(self) -> Iterator[dict[str, Any]]:
+        pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=400)
+        return (d for page in pages for d in page["LoadBalancerDescriptions"])
 
     def apply(self, balancer: str, actions: Sequence[SetPolicies]) -> None:
         """Create the policy if told to, set each port's whole list, and read all back; raises NotReadBack."""

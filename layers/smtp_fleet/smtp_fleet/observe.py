@@ -77,6 +77,10 @@ class Observer:
             names = neighbours(where.balancers, groups)
             seen = balancers.read(names)
             tags = {**tags, **balancers.tags(names - tags.keys(), key)}
+        others_too = self._sharing(seen, tags)
+        if others_too:
+            seen = seen + others_too
+            tags = {**tags, **balancers.tags([b.name for b in others_too], key)}
         found: list[Part] = []
         others: set[str] = set()
         for part in parts(seen, groups):
@@ -86,6 +90,12 @@ class Observer:
             else:
                 others |= wishes.keys()
         return found, frozenset(others)
+
+    def _sharing(self, seen: list[LoadBalancer], tags: Mapping[str, Tags]) -> list[LoadBalancer]:
+        """Before a live fleet is switched on: who else feeds its instances, without sharing a group with it."""
+        live = [b for b in seen if b.instances and not b.backend and tags.get(b.name, Tags()).value is not None]
+        instances = frozenset().union(*(b.instances for b in live))
+        return self._aws.balancers.read_sharing(instances, [b.name for b in seen]) if instances else []
 
     def orphans(self, where: Where, fleets: list[Part], groups: list[Group], hooked: frozenset[str]) -> list[Group]:
         """Of the groups that may have our hook those without a balancer of a fleet, as far as the wake touches them."""
