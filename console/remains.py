@@ -42,18 +42,11 @@ class Remains:
                 say(f"load balancer {name} is tagged disabled")
 
     def left(self) -> tuple[str, ...]:
-        """What stands against deleting the stack, and what shows that instances are still being let go of."""
+        """What stands against deleting the stack, the ports included that only a tag which we overwrote had named."""
         found = self._ours()
         sends = tuple(sends_on(b.name, port) for b, _ in found for port in b.backend if self._still_sends(b, port))
         against = retirement.observe(self._balancers, self._groups, self._told)
-        policy, ports = self._told.policy_name, self._told.mail_ports
-        # The functions delete their policy only when every Postfix behind it has let go.
-        letting_go = tuple(
-            f"load balancer {b.name} still has the policy {policy}: its instances are being let go"
-            for b, _ in found
-            if policy in b.proxy_policies and not b.marked_ports(policy) and b.behind(ports)
-        )
-        return tuple(dict.fromkeys((*sends, *against, *letting_go)))
+        return tuple(dict.fromkeys((*sends, *against)))
 
     def _still_sends(self, balancer: LoadBalancer, port: int) -> bool:
         return (balancer.name, port) in self._sent and balancer.sends(port)
