@@ -93,7 +93,8 @@ class Observer:
 
     def _sharing(self, seen: list[LoadBalancer], tags: Mapping[str, Tags]) -> list[LoadBalancer]:
         """Before a live fleet is switched on: who else feeds its instances, without sharing a group with it."""
-        live = [b for b in seen if b.instances and not b.backend and tags.get(b.name, Tags()).value is not None]
+        silent = [b for b in seen if not any(b.sends(port) for port in b.backend)]
+        live = [b for b in silent if b.instances and tags.get(b.name, Tags()).value is not None]
         instances = frozenset().union(*(b.instances for b in live))
         return self._aws.balancers.read_sharing(instances, [b.name for b in seen]) if instances else []
 
