@@ -54,7 +54,7 @@ class Remains:
     def _ours(self) -> list[tuple[LoadBalancer, Tags]]:
         told = self._told
         tags = self._balancers.tagged(told.tag_key)
-        seen = [(b, tags.get(b.name, Tags())) for b in self._balancers.read_all(tags)]
+        seen = [(b, tags.get(b.name, Tags())) for b in self._balancers.read_all(tags, told.policy_name)]
         found = [(b, said) for b, said in seen if ours(b, wish(said, told.mail_ports), told.policy_name)]
         # Which ports are ours its tag may tell, and we overwrite the tag: what was seen once is kept.
         self._sent |= {(b.name, port) for b, said in found for port in our_ports(b, wish(said, told.mail_ports), told)}

@@ -501,7 +501,7 @@ def _(stack, wake):
     wake.with_events([SWEEP])
     assert [stack.policies(f"mx-{number}") for number in range(3)] == [{25: [OURS]}] * 3
     assert wake.row.calls["ELB and tagging"] == Counter(
-        GetResources=1, DescribeLoadBalancers=1, DescribeLoadBalancerPolicies=4
+        GetResources=1, DescribeLoadBalancers=1, DescribeLoadBalancerPolicies=1
     )
 
 

@@ -7,28 +7,15 @@ from pathlib import Path
 
 import pytest
 
-ENVIRONMENT = {
-    "PATH": os.defpath,
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "PYTHONPATH": "layers/smtp_fleet",
-    "POWERTOOLS_SERVICE_NAME": "test",
-    "TAG_KEY": "smtp-proxy-protocol",
-    "MAIL_PORTS": "25",
-    "POLICY_NAME": "EnableProxyProtocol",
-    "AUDIT": "false",
-    "PAUSED": "false",
-    "LIVE_CUTOVER": "at-once",
-    "CUTOVER_BUDGET_SECONDS": "45",
-    "SETTLE_SECONDS": "60",
-    "HOOK_TIMEOUT_SECONDS": "900",
-    "GROUP_NAME_PATTERN": "*",
-    "LEDGER_TABLE": "ledger",
-    "WAKES_QUEUE_URL": "https://queue.example/wakes",
-    "ASKS_QUEUE_URL": "https://queue.example/asks",
-    "DOCUMENT_NAME": "document",
-    "FRONT_END": "postscreen",
-    "TRUSTED_CLIENTS": "none",
+from local.template import Template
+
+TEMPLATE = Template(Path("template.yaml"))
+VARIABLES = {
+    variable: str(value)
+    for function in TEMPLATE.resources("AWS::Serverless::Function", "Environment").values()
+    for variable, value in function["Environment"]["Variables"].items()
 }
+ENVIRONMENT = VARIABLES | {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": "layers/smtp_fleet"}
 FUNCTIONS = sorted(Path("functions").iterdir())
 
 

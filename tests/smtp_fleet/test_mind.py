@@ -114,6 +114,23 @@ def test_the_sweep_alone_does_the_same(stack, calls):
     assert calls[0] == "resourcegroupstaggingapi:GetResources"
 
 
+def test_what_the_sweep_assumes_by_name_it_reads_before_it_acts(stack, calls):
+    stack.balancer()
+    stack.client("elb").create_load_balancer_policy(
+        LoadBalancerName="mx-1",
+        PolicyName="EnableProxyProtocol",
+        PolicyTypeName="PublicKeyPolicyType",
+        PolicyAttributes=[{"AttributeName": "PublicKey", "AttributeValue": "x"}],
+    )
+    stack.client("elb").set_load_balancer_policies_for_backend_server(
+        LoadBalancerName="mx-1", InstancePort=25, PolicyNames=["EnableProxyProtocol"]
+    )
+    stack.group()
+    stack.wake()
+    assert findings(stack) == ["policy EnableProxyProtocol of mx-1 exists and is no ProxyProtocol policy"]
+    assert "autoscaling:PutLifecycleHook" not in calls
+
+
 def test_the_sweep_finds_a_tag_that_vanished_while_sending(stack):
     stack.balancer()
     stack.wake("mx-1")

@@ -52,11 +52,15 @@ class LoadBalancers:
         wanted = sorted(names)
         return [self._load_balancer(d) for d in self._each(wanted, self._describe)] if wanted else []
 
-    def read_all(self, also: Iterable[str]) -> list[LoadBalancer]:
-        """Every balancer that has a policy on some instance port, and those named in `also` (400 a page)."""
+    def read_all(self, also: Iterable[str], own: str) -> list[LoadBalancer]:
+        """Every balancer that has a policy on some instance port, and those named in `also` (400 a page).
+
+        DescribeLoadBalancers tells policies by name only. Where the policy named `own` is the only one, and in use, its
+        type is assumed: asking for it would cost a call a balancer. Who acts on it reads the balancer again.
+        """
         wanted = frozenset(also)
         return [
-            self._load_balancer(d)
+            self._load_balancer(d, own)
             for d in self._describe_all()
             if d["LoadBalancerName"] in wanted or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
         ]
@@ -104,15 +108,18 @@ class LoadBalancers:
             if policy not in self._proxy_policies(balancer):
                 raise
 
-    def _load_balancer(self, described: dict[str, Any]) -> LoadBalancer:
+    def _load_balancer(self, described: dict[str, Any], own: str = "") -> LoadBalancer:
         name, policies = described["LoadBalancerName"], described.get("Policies", {})
         names = frozenset(policies.get("OtherPolicies", ()))
+        backend = _backend(described)
+        assumed = names == {own} and any(own in on for on in backend.values())
         return LoadBalancer(
             name=name,
             listeners=tuple(_listener(x["Listener"]) for x in described["ListenerDescriptions"]),
             policies=names | {p["PolicyName"] for kind in _STICKY for p in policies.get(kind, ())},
-            proxy_policies=self._proxy_policies(name) if names else frozenset(),
-            backend=_backend(described),
+            proxy_policies=names if assumed or not names else self._proxy_policies(name),
+            backend=backend,
+            assumed=assumed,
             instances=frozenset(i["InstanceId"] for i in described.get("Instances", ())),
         )
 

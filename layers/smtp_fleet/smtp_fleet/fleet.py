@@ -26,7 +26,10 @@ class Listener:
 
 @dataclass(frozen=True)
 class LoadBalancer:
-    """A classic load balancer as the API describes it; `backend` maps instance ports to all policy names on them."""
+    """A classic load balancer as the API describes it; `backend` maps instance ports to all policy names on them.
+
+    `assumed` tells that the type of its one policy was taken from its name, which is ours, and not read.
+    """
 
     name: str
     listeners: tuple[Listener, ...] = ()
@@ -34,6 +37,7 @@ class LoadBalancer:
     proxy_policies: frozenset[str] = frozenset()
     backend: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
+    assumed: bool = False
 
     def on(self, port: int) -> tuple[str, ...]:
         """The names of all policies on an instance port, in the order that the API tells."""

@@ -144,7 +144,12 @@ class Mind:
         if where.retagged & {b.name for b in fleet.balancers}:
             self._aws.ledger.forget_refusals(fleet.name, fleet.refusals)
             fleet = replace(fleet, refusals={})  # whoever tags has changed his mind, or the reason
-        decision = plan(fleet, self._settings) if fleet.balancers else orphan.plan(fleet, self._settings)
+        decision = self._plan(fleet)
+        if decision.actions and any(b.assumed for b in fleet.balancers):
+            fleet = replace(fleet, balancers=tuple(self._aws.balancers.read(b.name for b in fleet.balancers)))
+            if not fleet.balancers:
+                return  # deleted since; its groups are found at the next wake
+            decision = self._plan(fleet)
         keys: dict[str, Any] = {"load_balancers": [b.name for b in fleet.balancers]}
         keys["auto_scaling_groups"] = [g.name for g in fleet.groups]
         self._say_findings(fleet, decision, keys)
@@ -157,6 +162,9 @@ class Mind:
             cause=where.cause,
         )
         self._actor.act(fleet, decision, where.cause)
+
+    def _plan(self, fleet: Fleet) -> Plan:
+        return plan(fleet, self._settings) if fleet.balancers else orphan.plan(fleet, self._settings)
 
     def _say_findings(self, fleet: Fleet, decision: Plan, keys: dict[str, Any]) -> None:
         """What is wrong is said once, and once more when it is over."""

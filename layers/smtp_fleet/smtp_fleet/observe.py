@@ -70,7 +70,7 @@ class Observer:
         """The balancers to look at, parted into fleets, with their wishes; and the names of those that are not ours."""
         balancers, key = self._aws.balancers, self._settings.tag_key
         if where.everything:
-            seen = balancers.read_all(tags)
+            seen = balancers.read_all(tags, self._settings.policy_name)
             names = frozenset(b.name for b in seen)
             seen = seen + balancers.read(neighbours(names, groups) - names)
         else:

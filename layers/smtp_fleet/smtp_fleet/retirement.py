@@ -38,7 +38,7 @@ def observe(balancers: LoadBalancers, groups: Groups, settings: GuardSettings) -
     """The obstacles in the Region as it is now."""
     tags = balancers.tagged(settings.tag_key)
     hooked = [groups.with_hook(group, 0) for group in groups.all()]
-    return obstacles(balancers.read_all(tags), tags, hooked, settings)
+    return obstacles(balancers.read_all(tags, settings.policy_name), tags, hooked, settings)
 
 
 def answer(request: Mapping[str, Any], against: Iterable[str]) -> None:
