@@ -1,5 +1,7 @@
 """What others did to the host before us, beside us and after us."""
 
+import sys
+
 import pytest
 
 from local.machine import await_until
@@ -129,10 +131,27 @@ def test_a_forged_address_cannot_speak_xclient(ask, machine, dial, header, front
     assert client.say("XCLIENT ADDR=10.0.0.1")[:1] == "5"
 
 
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [
+        ("2.9.6", "this Postfix is too old to read the header: 2.10 or later is needed"),
+        ("2.10.1", "this Postfix cannot keep a plain port for local clients beside it"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["look", "expect"])
+def test_a_postfix_that_is_too_old_is_refused(ask, machine, verb, version, reason):
+    settle(machine, f"postconf -e mail_version={version}")
+    before = bytes_of(machine)
+    answer = ask(verb)
+    assert (answer.verdict["class"], answer.verdict["reason"]) == ("refused", reason)
+    assert version in answer.verdict["detail"]
+    assert bytes_of(machine) == before
+
+
 def test_another_program_on_the_port_is_refused(ask, machine):
     before = bytes_of(machine)
     listen = "import socket, time; s = socket.create_server(('', 2525)); open('/run/up', 'w').close(); time.sleep(999)"
-    machine.popen(["python3", "-c", listen], {"PATH": "/root/.pyenv/shims:/usr/bin:/bin"})
+    machine.popen([sys.executable, "-c", listen])
     machine.run(["sh", "-c", "until [ -e /run/up ]; do sleep 0.05; done"])
     answer = ask("expect", "2525")
     assert answer.verdict["class"] == "refused"
@@ -161,7 +180,7 @@ def test_no_readable_log_is_refused_before_anything_is_changed(ask, machine):
 
 
 def test_the_journal_is_read_where_there_is_no_file(ask, machine):
-    machine.popen(["python3", "-c", SYSLOG], {"PATH": "/root/.pyenv/shims:/usr/bin:/bin"})
+    machine.popen([sys.executable, "-c", SYSLOG])
     machine.run(["sh", "-c", "until [ -e /dev/log-ready ]; do sleep 0.05; done"])
     machine.run(["sh", "-c", "mkdir -p /var/spool/postfix/dev; ln -f /dev/log /var/spool/postfix/dev/log || true"])
     machine.write("/usr/bin/journalctl", b"#!/bin/sh\nexec cat /run/journal\n")
