@@ -1,7 +1,5 @@
 """What others did to the host before us, beside us and after us."""
 
-import sys
-
 import pytest
 
 from local.machine import await_until
@@ -151,7 +149,7 @@ def test_a_postfix_that_is_too_old_is_refused(ask, machine, verb, version, reaso
 def test_another_program_on_the_port_is_refused(ask, machine):
     before = bytes_of(machine)
     listen = "import socket, time; s = socket.create_server(('', 2525)); open('/run/up', 'w').close(); time.sleep(999)"
-    machine.popen([sys.executable, "-c", listen])
+    machine.popen(["python3", "-c", listen])
     machine.run(["sh", "-c", "until [ -e /run/up ]; do sleep 0.05; done"])
     answer = ask("expect", "2525")
     assert answer.verdict["class"] == "refused"
@@ -180,7 +178,7 @@ def test_no_readable_log_is_refused_before_anything_is_changed(ask, machine):
 
 
 def test_the_journal_is_read_where_there_is_no_file(ask, machine):
-    machine.popen([sys.executable, "-c", SYSLOG])
+    machine.popen(["python3", "-c", SYSLOG])
     machine.run(["sh", "-c", "until [ -e /dev/log-ready ]; do sleep 0.05; done"])
     machine.run(["sh", "-c", "mkdir -p /var/spool/postfix/dev; ln -f /dev/log /var/spool/postfix/dev/log || true"])
     machine.write("/usr/bin/journalctl", b"#!/bin/sh\nexec cat /run/journal\n")
