@@ -49,6 +49,7 @@ def told(story):
     seen["hooks put"] = {call.params["AutoScalingGroupName"] for call in story.region.calls("PutLifecycleHook")}
     seen["history"] = story.history()
     seen["order"] = [call.operation for call in story.region.calls("SendCommand", "CompleteLifecycleAction")]
+    create_a_policy_of_others(story, "mx-1")
     seen["guard before"] = delete_stack(story)
     story.set_tag("mx-1", "disabled")
     seen["guard after"] = delete_stack(story)
@@ -92,6 +93,14 @@ def attach_a_target_group(story, group, port):
     arns = [made["TargetGroups"][0]["TargetGroupArn"]]
     story.region.client("autoscaling").attach_load_balancer_target_groups(
         AutoScalingGroupName=group, TargetGroupARNs=arns
+    )
+    story.quiet()
+
+
+def create_a_policy_of_others(story, balancer):
+    """Where ours is not the only policy, its type is no longer told by its name."""
+    story.region.client("elb").create_load_balancer_policy(
+        LoadBalancerName=balancer, PolicyName="theirs", PolicyTypeName="SSLNegotiationPolicyType", PolicyAttributes=[]
     )
     story.quiet()
 
@@ -160,6 +169,10 @@ def test_the_stack_cannot_be_deleted_while_a_balancer_sends(told):
 
 def test_switched_off_nothing_of_ours_is_left(story, told):
     assert story.policies("mx-1") == []
+    [described] = story.region.client("elb").describe_load_balancers(LoadBalancerNames=["mx-1"])[
+        "LoadBalancerDescriptions"
+    ]
+    assert described["Policies"]["OtherPolicies"] == ["theirs"]
     assert story.hooks("mx") == []
     machine = story.instances.machines[told["instance"]]
     for path, stock in told["stock files"].items():
