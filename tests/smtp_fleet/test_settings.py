@@ -13,6 +13,7 @@ MIND = {
     "LIVE_CUTOVER": "at-once",
     "CUTOVER_BUDGET_SECONDS": "45",
     "SETTLE_SECONDS": "60",
+    "CHECK_INTERVAL_SECONDS": "3600",
     "HOOK_TIMEOUT_SECONDS": "900",
     "GROUP_NAME_PATTERN": "*",
     "LEDGER_TABLE": "ledger",

@@ -40,6 +40,7 @@ SETTINGS = MindSettings(
     live_cutover="at-once",
     cutover_budget=45,
     settle=60,
+    check_interval=3600,
     hook_timeout=900,
     group_name_pattern="*",
     ledger_table="ledger",

@@ -25,8 +25,7 @@ def sends(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
         for m in row.look:
             look.setdefault(m, set()).add(view.port)
         for m in (*row.expect, *row.look):
-            # Evidence for attaching has to be fresh; while somebody sends, or to let go, any is good.
-            after[m.machine] = max(after.get(m.machine, ANY), ANY if view.sending else view.floor)
+            after[m.machine] = max(after.get(m.machine, ANY), _newer_than(view, m in row.look))
     wanted = [(m, Verb.EXPECT, ports) for m, ports in change.items()]
     wanted += [(m, Verb.LOOK, ports) for m, ports in look.items() if m not in change]
     asks: dict[Ask, list[Machine]] = {}
@@ -41,6 +40,13 @@ def repeats(fleet: Fleet, rows: list[Row]) -> list[int]:
     """The seconds after which asks that ended without a usable answer are due again."""
     asked = [m.record for row in rows for m in (*row.look, *row.expect, *row.let_go)]
     return [RETRY_WAIT for record in asked if record.outcome and record.standing(fleet.now) is Standing.OUT]
+
+
+def _newer_than(view: View, look: bool) -> int:
+    """Evidence for attaching has to be fresh; while somebody sends only that of a look, or to let go, any is good."""
+    if not view.sending:
+        return view.floor
+    return view.fleet.now - view.settings.check_interval if look else ANY
 
 
 def _whole_set(m: Member) -> set[int]:

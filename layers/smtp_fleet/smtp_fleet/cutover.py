@@ -69,7 +69,7 @@ def _may_expect(view: View, m: Member) -> bool:
     """Whether a machine expects, or was asked to and is not known to have let go; what is edited is not ours."""
     speaks = m.record.speaks(view.port)
     asked = view.port in m.expected_ports or (m.record.ask is not None and not m.record.is_met)
-    return m.record.outcome is not Outcome.EDITED and (
+    return not m.stays(view.port) and (
         speaks is Speaks.PROXY or (speaks is Speaks.UNKNOWN and asked and _was_to_expect(m))
     )
 

@@ -24,6 +24,10 @@ FAR_AHEAD = 86_400
 """Seconds by which a host's own epoch may lie ahead of our clock before it is taken for nonsense."""
 
 
+REMEMBERED = 7 * 86_400
+"""Seconds for which it counts that others undid what we had set."""
+
+
 class Speaks(Enum):
     """What a Postfix does with the bytes that a balancer sends first."""
 
@@ -106,11 +110,16 @@ class Answer:
     plain: frozenset[int] = frozenset()
     reason: str = ""
     stored: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)
 class Record:
-    """All that the ledger holds of one machine; times in seconds since 1970."""
+    """All that the ledger holds of one machine; times in seconds since 1970.
+
+    `overwritten` counts how often it was found to have stopped expecting by somebody else's doing, last as of
+    `overwritten_at`; `owner` is the configuration management whose marks it bears, if any.
+    """
 
     machine: Machine
     ask: Ask | None = None
@@ -125,6 +134,9 @@ class Record:
     proxy: frozenset[int] = frozenset()
     plain: frozenset[int] = frozenset()
     admitted: bool = False
+    owner: str = ""
+    overwritten: int = 0
+    overwritten_at: int = 0
 
     def speaks(self, port: int) -> Speaks:
         """What this machine is known to speak on a port; what no answer proves is unknown.
@@ -186,6 +198,9 @@ def answered(record: Record, answer: Answer) -> Record:
     if record.ask is None or answer.epoch != record.ask.epoch:
         return record
     spoken = answer.proxy | answer.plain
+    times, at = record.overwritten, record.overwritten_at
+    if record.proxy & answer.plain:  # nobody asked it to stop: such an ask had struck the port out
+        times, at = (times + 1 if record.asked_at < at + REMEMBERED else 1), record.asked_at
     return replace(
         record,
         answered=answer.epoch,
@@ -194,6 +209,9 @@ def answered(record: Record, answer: Answer) -> Record:
         stored=max(record.stored, answer.stored),
         proxy=(record.proxy - spoken) | answer.proxy,
         plain=(record.plain - spoken) | answer.plain,
+        owner=answer.owner if spoken else record.owner,
+        overwritten=times,
+        overwritten_at=at,
     )
 
 
@@ -219,6 +237,7 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
     except ValueError:
         outcome = Outcome.BUG
     reason, stored, ports = verdict.get("reason"), verdict.get("stored"), verdict.get("ports")
+    owner = verdict.get("owner")
     return Answer(
         epoch=asked.epoch,
         outcome=outcome,
@@ -226,6 +245,7 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
         plain=_speaking(ports, Speaks.PLAIN),
         reason=reason[:200] if isinstance(reason, str) else "",
         stored=stored if type(stored) is int and stored > 0 else 0,
+        owner=owner[:40] if isinstance(owner, str) else "",
     )
 
 

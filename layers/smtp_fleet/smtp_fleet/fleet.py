@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from smtp_fleet.evidence import Machine, Record, Verb
+from smtp_fleet.evidence import Machine, Outcome, Record, Verb
 from smtp_fleet.settings import GuardSettings, MindSettings
 from smtp_fleet.tag import Mode, Wish
 
@@ -118,6 +118,11 @@ class Member:
         """The ports on which it was last asked to expect the header."""
         ask = self.record.ask
         return ask.ports if ask and ask.verb is Verb.EXPECT else frozenset()
+
+    def stays(self, port: int) -> bool:
+        """Whether it was asked to let go of a port, and answered that it is edited by others: theirs from then on."""
+        ask = self.record.ask
+        return self.record.outcome is Outcome.EDITED and bool(ask and ask.verb is Verb.EXPECT and port not in ask.ports)
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,9 @@ def _item(record: Record) -> dict[str, Any]:
         "proxy": _ports(record.proxy),
         "plain": _ports(record.plain),
         "admitted": {"BOOL": record.admitted},
+        "owner": {"S": record.owner},
+        "overwritten": _number(record.overwritten),
+        "overwritten_at": _number(record.overwritten_at),
         "expires": _number(record.asked_at + KEPT),
     }
 
@@ -248,4 +251,8 @@ def _record(machine: Machine, item: dict[str, Any]) -> Record:
         proxy=ports("proxy"),
         plain=ports("plain"),
         admitted=item["admitted"]["BOOL"],
+        # A row that an older version of the stack wrote has none of these.
+        owner=item.get("owner", {}).get("S", ""),
+        overwritten=int(item.get("overwritten", {}).get("N", 0)),
+        overwritten_at=int(item.get("overwritten_at", {}).get("N", 0)),
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from smtp_fleet import cutover, launch
+from smtp_fleet import cutover, drift, launch
 from smtp_fleet.actions import ABANDON, CONTINUE, SetPolicies
-from smtp_fleet.evidence import HOPELESS, Outcome, Speaks, Standing
+from smtp_fleet.evidence import HOPELESS, Speaks, Standing
 from smtp_fleet.refusals import refusals
 from smtp_fleet.row import Row, attaching, standing_down
 from smtp_fleet.tag import Mode
@@ -37,8 +37,9 @@ def _row(view: View, refused: bool) -> Row:
 
 
 def _protecting(view: View, refused: bool) -> Row:
-    """Somebody sends: every member must expect, and only those that do may pass."""
-    on = Row("on", admit=launch.waiting(view.speaking(Speaks.PROXY)), hooks=ABANDON)
+    """Somebody sends: every member must expect, and only those that do may pass; now and then it is looked whether."""
+    admit, odd = launch.waiting(view.speaking(Speaks.PROXY)), drift.findings(view)
+    on = Row("on", admit=admit, hooks=ABANDON, look=drift.to_be_looked_at(view), findings=odd)
     not_expecting = view.speaking(Speaks.PLAIN, Speaks.UNKNOWN)
     cannot = tuple(m for m in not_expecting if m.record.standing(view.fleet.now) is Standing.CANNOT)
     if cannot:
@@ -46,7 +47,7 @@ def _protecting(view: View, refused: bool) -> Row:
         named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in cannot)
         reason = "an instance cannot expect the header"
         reject = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS)
-        return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=named)
+        return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=(*odd, *named))
     if not_expecting:
         return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
     if view.silent and not refused and view.modes == {Mode.ENABLED}:
@@ -81,7 +82,7 @@ def _switching_off(view: View) -> Row:
     findings = tuple(f"{m.machine.instance_id} was not let go: {m.record.reason}" for m in stuck)
     off = Row("off", admit=launch.waiting(view.speaking(Speaks.PLAIN)), findings=findings)
     # What others have edited, or had set before us, stays theirs: said, and not fought for.
-    let_go = tuple(m for m in concerned if m.record.outcome is not Outcome.EDITED or view.port in m.expected_ports)
+    let_go = tuple(m for m in concerned if not m.stays(view.port))
     if let_go:
         return replace(off, reason="switching off: Postfix second", let_go=let_go, hooks=CONTINUE, not_yet=True)
     return replace(off, clear=True)

@@ -69,6 +69,7 @@ class MindSettings:
     live_cutover: str = _setting("LIVE_CUTOVER", _matching("at-once|ask"))
     cutover_budget: int = _setting("CUTOVER_BUDGET_SECONDS", _seconds)
     settle: int = _setting("SETTLE_SECONDS", _seconds)
+    check_interval: int = _setting("CHECK_INTERVAL_SECONDS", _seconds)
     hook_timeout: int = _setting("HOOK_TIMEOUT_SECONDS", _seconds)
     group_name_pattern: str = _setting("GROUP_NAME_PATTERN", _text)
     ledger_table: str = _setting("LEDGER_TABLE", _text)

@@ -1,0 +1,37 @@
+"""What others change while a balancer sends: where to look for it, and what to say of what was found."""
+
+from __future__ import annotations
+
+from smtp_fleet.evidence import REMEMBERED, Speaks
+from smtp_fleet.fleet import Member
+from smtp_fleet.view import View
+
+TUG_OF_WAR = 3
+"""How often something of ours has to vanish until it is called a tug of war."""
+
+
+def to_be_looked_at(view: View) -> tuple[Member, ...]:
+    """The serving members that are known to expect, but were last asked anything more than the check interval ago."""
+    due = view.fleet.now - view.settings.check_interval
+    return tuple(m for m in view.speaking(Speaks.PROXY) if not m.waits and m.record.asked_at <= due)
+
+
+def findings(view: View) -> tuple[str, ...]:
+    """The serving members that were found not to expect what they are sent, and those that somebody keeps undoing."""
+    serving = [m for m in view.fleet.members if m.serves and not m.waits]
+    mismatch = [
+        f"live mismatch: {m.machine.instance_id} takes traffic on instance port {view.port} "
+        f"and does not expect the header{_by(m)}"
+        for m in serving
+        if m.record.speaks(view.port) is Speaks.PLAIN
+    ]
+    tugs = [
+        f"tug of war: {m.machine.instance_id} keeps being configured otherwise{_by(m)}: have its owner leave it to us"
+        for m in serving
+        if m.record.overwritten >= TUG_OF_WAR and view.fleet.now < m.record.overwritten_at + REMEMBERED
+    ]
+    return (*mismatch, *tugs)
+
+
+def _by(m: Member) -> str:
+    return f" (its files bear the marks of {m.record.owner})" if m.record.owner else ""
