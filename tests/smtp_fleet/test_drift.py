@@ -6,8 +6,13 @@ from dataclasses import replace
 import pytest
 
 from local.strict import ssm as agents
-from smtp_fleet.actions import Send
+from smtp_fleet.actions import Refuse, Send, SetPolicies
 from smtp_fleet.evidence import REMEMBERED, Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
+from smtp_fleet.tag import tags as read
+from smtp_fleet.tag import wish
+from tests.smtp_fleet.search import start
+from tests.smtp_fleet.test_events import sample
+from tests.smtp_fleet.test_law import settle
 from tests.smtp_fleet.test_plan import EXPECT, LOOK, MX1, NOW, balancer, fleet, group, one, plan, serving, told
 from tests.smtp_fleet.world import SETTINGS
 
@@ -85,6 +90,81 @@ def test_a_host_s_marks_stay_known_where_an_answer_is_lost():
     record = looked(Record(Machine("i-1", "vol-1")), "proxy", owner="salt")
     ask = Ask(Verb.LOOK, frozenset({25}), NOW + 9)
     assert answered(asked(record, ask, NOW, "test"), Answer(ask.epoch, Outcome.LOST)).owner == "salt"
+
+
+def test_a_policy_that_keeps_vanishing_is_fought_for_three_times_and_then_ever_more_seldom():
+    """From the third time on it is refused for a while, so that nobody expects what nobody sends meanwhile."""
+    world = start(live=True)
+    settle(world)
+    waits = []
+    for n in range(1, 7):
+        assert world.balancers["mx-1"].sends(25)
+        assert world.attachments[25].times == n
+        world.balancers["mx-1"] = replace(world.balancers["mx-1"], backend={25: ()})
+        decision = plan(world.fleet(), SETTINGS)
+        refused = [a for a in decision.actions if isinstance(a, Refuse)]
+        assert bool(refused) == (n >= 3)
+        waits += [a.until - world.now for a in refused]
+        assert not any(isinstance(a, SetPolicies) for a in decision.actions)
+        assert ("tug of war" in str(decision.findings)) == (n >= 3)
+        settle(world)
+    assert waits == [300, 600, 1200, 2400]
+    assert any("tug of war: the policy" in finding for finding in plan(world.fleet(), SETTINGS).findings)
+    world.now += 86_400
+    assert not any("tug of war" in finding for finding in plan(world.fleet(), SETTINGS).findings)
+
+
+def test_switching_it_off_and_on_is_no_tug_of_war():
+    world = start(live=True)
+    for _ in range(5):
+        world.tags["mx-1"] = "enabled"
+        settle(world)
+        assert world.attachments[25].times == 1
+        world.tags["mx-1"] = "disabled"
+        settle(world)
+        assert world.attachments == {}
+
+
+@pytest.mark.parametrize(
+    ("tags", "whose", "line"),
+    [
+        (
+            {"aws:cloudformation:stack-name": "mail"},
+            "CloudFormation",
+            'Policies: [{PolicyName: EnableProxyProtocol, PolicyType: ProxyProtocolPolicyType, InstancePorts: ["25"], '
+            'Attributes: [{Name: ProxyProtocol, Value: "true"}]}]',
+        ),
+        (
+            {"managed-by": "Terraform"},
+            "Terraform",
+            'resource "aws_proxy_protocol_policy" "smtp" { load_balancer = "mx-1", instance_ports = ["25"] }',
+        ),
+        (
+            {"kubernetes.io/cluster/prod": "owned"},
+            "Kubernetes",
+            'service.beta.kubernetes.io/aws-load-balancer-proxy-protocol: "*"',
+        ),
+    ],
+)
+def test_a_balancer_that_others_describe_is_served_and_its_owner_is_told_what_to_add(tags, whose, line):
+    key = SETTINGS.tag_key
+    f = fleet(balancer())
+    decision = plan(replace(f, wishes={"mx-1": wish(read({key: "enabled", **tags}, key), {25})}), SETTINGS)
+    assert decision.reason == "nobody behind it: attaching"
+    assert decision.findings == (
+        f"load balancer mx-1 is managed by {whose}, which may undo the policy; once it is on, add there: {line}",
+    )
+    assert plan(replace(f, wishes={"mx-1": wish(read(tags, key), {25})}), SETTINGS).findings == ()
+
+
+def test_the_log_says_who_took_a_policy_off(stack):
+    stack.balancer()
+    stack.wake("mx-1")
+    taken = sample("set-load-balancer-policies")
+    stack.mind().wake({"m": taken}, "me")
+    [calls] = [keys["calls"] for phrase, keys in stack.said if keys.get("calls")]
+    who, at = taken["detail"]["userIdentity"]["arn"], taken["detail"]["eventTime"]
+    assert calls == [f"SetLoadBalancerPoliciesForBackendServer by {who} at {at}"]
 
 
 def test_an_overwritten_postfix_is_found_by_the_sweep_and_repaired(stack):

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,27 @@ def sample(name):
     ],
 )
 def test_a_sample_points_where_it_should(name, expected):
-    assert where(sample(name)) == expected
+    assert replace(where(sample(name)), by=frozenset()) == expected
+
+
+def test_a_call_is_told_with_its_principal_and_its_time():
+    event = sample("set-load-balancer-policies")
+    identity, time = event["detail"]["userIdentity"], event["detail"]["eventTime"]
+    assert where(event).by == {f"SetLoadBalancerPoliciesForBackendServer by {identity['arn']} at {time}"}
+    event["detail"]["userIdentity"] = {"type": "AWSService", "invokedBy": "autoscaling.amazonaws.com"}
+    [call] = where(event).by
+    assert " by autoscaling.amazonaws.com at " in call
+    assert where(wake(where(event))).by == {call}
+
+
+@pytest.mark.parametrize("identity", [None, "root", {}, {"arn": 7}, {"arn": "arn:aws:iam::1:user/x\nlevel=ERROR"}])
+def test_a_principal_that_is_none_is_not_told(identity):
+    event = sample("set-load-balancer-policies")
+    event["detail"]["userIdentity"] = identity
+    assert where(event).by == frozenset()
+    forged = wake(where(event))
+    forged["detail"]["by"] = ["x by y", 7, "SetTags by $(id) at 2026"]
+    assert where(forged).by == frozenset()
 
 
 def test_every_sample_that_wakes_is_tested_above():

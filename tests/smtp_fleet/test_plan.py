@@ -13,6 +13,7 @@ from smtp_fleet.actions import (
     Forget,
     ForgetOff,
     PutHook,
+    RecordAttachment,
     RecordOff,
     Refuse,
     Reject,
@@ -29,6 +30,7 @@ OURS, THEIRS = "EnableProxyProtocol", "BackendAuth"
 NOW = 1_000_000
 LONG_AGO = NOW - 10_000
 EXPECT = Ask(Verb.EXPECT, frozenset({25}), NOW)
+ATTACHING = RecordAttachment(25, 1, NOW)
 
 
 def balancer(sends=False, **changes):
@@ -57,7 +59,7 @@ def told(*arguments, **keywords):
 def test_nobody_behind_it_is_attached_at_once():
     decision = told(balancer())
     assert decision.reason == "nobody behind it: attaching"
-    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS),)
+    assert decision.actions == (ATTACHING, SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS))
 
 
 def test_policies_of_others_stay_and_a_fitting_one_of_any_name_is_reused():
@@ -66,7 +68,7 @@ def test_policies_of_others_stay_and_a_fitting_one_of_any_name_is_reused():
         proxy_policies=frozenset({"k8s-proxyprotocol-enabled"}),
         backend={25: (THEIRS,)},
     )
-    assert told(b).actions == (SetPolicies("mx-1", 25, (THEIRS, "k8s-proxyprotocol-enabled"), sends=True),)
+    assert told(b).actions[1:] == (SetPolicies("mx-1", 25, (THEIRS, "k8s-proxyprotocol-enabled"), sends=True),)
 
 
 def test_a_group_without_our_hook_gets_it_first():
@@ -132,7 +134,7 @@ def test_all_could_is_postfix_first():
 def test_all_expect_is_balancer_second():
     decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT)])
     assert decision.reason == "balancer second"
-    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS),)
+    assert decision.actions == (ATTACHING, SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS))
 
 
 def test_one_that_could_not_is_a_refusal_and_nothing_was_changed():

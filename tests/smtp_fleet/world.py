@@ -14,8 +14,10 @@ from smtp_fleet.actions import (
     DeleteHook,
     DeletePolicy,
     Forget,
+    ForgetAttachment,
     ForgetOff,
     PutHook,
+    RecordAttachment,
     RecordOff,
     Refuse,
     Reject,
@@ -24,7 +26,7 @@ from smtp_fleet.actions import (
     SetPolicies,
 )
 from smtp_fleet.evidence import Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
-from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Refusal, Root, member
+from smtp_fleet.fleet import Attachment, Fleet, Group, Hook, Listener, LoadBalancer, Refusal, Root, member
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.tag import Tags, wish
 
@@ -80,6 +82,7 @@ class World:
     answers: list[tuple[Machine, Answer]] = field(default_factory=list)
     admissions: list[tuple[Machine, str]] = field(default_factory=list)
     refusals: dict[int, Refusal] = field(default_factory=dict)
+    attachments: dict[int, Attachment] = field(default_factory=dict)
 
     def fleet(self) -> Fleet:
         """What the mind would observe now."""
@@ -103,7 +106,16 @@ class World:
             record = self.records.get(machine, Record(machine))
             registered = any(i in b.instances for b in balancers)
             members.append(member(x.state, by_name.get(x.group), registered, Root(x.volume, x.launched_at), record))
-        return Fleet(self.now, balancers, wishes, groups, tuple(members), dict(self.off_since), dict(self.refusals))
+        return Fleet(
+            self.now,
+            balancers,
+            wishes,
+            groups,
+            tuple(members),
+            dict(self.off_since),
+            dict(self.refusals),
+            dict(self.attachments),
+        )
 
     def orphans(self) -> list[Fleet]:
         """The groups with our hook that nobody of a fleet feeds, as the mind would observe them."""
@@ -163,6 +175,10 @@ class World:
                 self.refusals[port] = Refusal(why, times, until)
             case Relent(port):
                 self.refusals.pop(port, None)
+            case RecordAttachment(port, times, at):
+                self.attachments[port] = Attachment(times, at)
+            case ForgetAttachment(port):
+                self.attachments.pop(port, None)
             case Forget(machine):
                 self.records.pop(machine, None)
             case Reject(machine):

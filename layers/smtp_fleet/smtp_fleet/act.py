@@ -17,11 +17,14 @@ from smtp_fleet.actions import (
     DeleteHook,
     DeletePolicy,
     Forget,
+    ForgetAttachment,
     ForgetOff,
     OnBalancers,
     OnInstances,
+    OnLedger,
     Plan,
     PutHook,
+    RecordAttachment,
     RecordOff,
     Refuse,
     Reject,
@@ -31,7 +34,7 @@ from smtp_fleet.actions import (
 )
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record, asked
-from smtp_fleet.fleet import Fleet, Refusal
+from smtp_fleet.fleet import Attachment, Fleet, Refusal
 from smtp_fleet.observe import Gateways
 
 
@@ -90,15 +93,27 @@ class Actor:
                 aws.ledger.forget_hook(group)
             case DeletePolicy(balancer, policy):
                 aws.balancers.delete_policy(balancer, policy)
+            case SetPolicies():
+                raise TypeError("policies are set together, a balancer at a time")
+            case _:
+                self._on_ledger(action, fleet)
+
+    def _on_ledger(self, action: OnLedger, fleet: str) -> None:
+        ledger = self._aws.ledger
+        match action:
             case Refuse(port, why, times, until):
-                aws.ledger.record_refusal(fleet, port, Refusal(why, times, until))
+                ledger.record_refusal(fleet, port, Refusal(why, times, until))
                 self._count("CutoverRefused")
             case Relent(port):
-                aws.ledger.forget_refusals(fleet, [port])
+                ledger.forget_refusals(fleet, [port])
+            case RecordAttachment(port, times, at):
+                ledger.record_attachment(fleet, port, Attachment(times, at))
+            case ForgetAttachment(port):
+                ledger.forget_attachment(fleet, port)
             case RecordOff(balancer, port):
-                aws.ledger.record_off(balancer, port, self._clock())
+                ledger.record_off(balancer, port, self._clock())
             case ForgetOff(balancer, port):
-                aws.ledger.forget_off(balancer, port)
+                ledger.forget_off(balancer, port)
 
     def _set_policies(self, balancer: str, actions: list[SetPolicies], sends: bool) -> None:
         """All ports of one balancer that are to go one way: set one by one, read back together."""

@@ -101,6 +101,22 @@ class Refuse:
 
 
 @dataclass(frozen=True)
+class RecordAttachment:
+    """Write down how often the policy was attached to an instance port, this time included, and when (seconds)."""
+
+    port: int
+    times: int
+    at: int
+
+
+@dataclass(frozen=True)
+class ForgetAttachment:
+    """Strike out that the policy was attached to an instance port: it is taken off on request."""
+
+    port: int
+
+
+@dataclass(frozen=True)
 class Relent:
     """Strike out that a cutover was refused: it succeeded."""
 
@@ -115,7 +131,8 @@ class Forget:
 
 
 OnInstances = Send | Admit | Reject | Forget
-OnBalancers = PutHook | DeleteHook | RecordOff | ForgetOff | SetPolicies | DeletePolicy | Refuse | Relent
+OnLedger = RecordOff | ForgetOff | Refuse | Relent | RecordAttachment | ForgetAttachment
+OnBalancers = PutHook | DeleteHook | SetPolicies | DeletePolicy | OnLedger
 Action = OnInstances | OnBalancers
 
 

@@ -24,11 +24,9 @@ def live(view: View) -> Row:
     serving = tuple(m for m in view.fleet.members if m.serves)
     if not view.known_off:
         return Row("noting that nobody sends", not_yet=True, again_in=1)
-    if view.refused_for:
-        return _undoing(view)
     why = _failure(view, serving)
     if why:
-        return Row("cutover refused", refuse=_refusal(view, why), not_yet=True, again_in=1, findings=(why,))
+        return refusing(view, why)
     unseen = tuple(m for m in serving if not _seen(view, m))
     if unseen:
         row = standing_down(view, "asking whether they could")
@@ -36,8 +34,7 @@ def live(view: View) -> Row:
     begun = _begun(view, serving)
     if view.settings.live_cutover == "ask" and not _has_go(view, serving):
         if begun:
-            why = "the fleet changed under its go"
-            return Row("cutover refused", refuse=_refusal(view, why), not_yet=True, again_in=1, findings=(why,))
+            return refusing(view, "the fleet changed under its go")
         return _ready(view, serving)
     held_in = launch.all_held_in(view.fleet, view.settings.settle)
     if held_in:
@@ -49,7 +46,7 @@ def live(view: View) -> Row:
     return Row("balancer second", hooks=ABANDON, attach=attaching(view))
 
 
-def _undoing(view: View) -> Row:
+def undoing(view: View) -> Row:
     """A refused cutover is undone once nobody can be sending any more; then the fleet is as it was."""
     why = view.fleet.refusals[view.port].why
     undo = tuple(m for m in view.fleet.members if _may_expect(view, m))
@@ -107,11 +104,13 @@ def _seen(view: View, m: Member) -> bool:
     return _is_asked(view, m) or (view.is_fresh(m) and m.record.outcome in (Outcome.OK, *CANNOT))
 
 
-def _refusal(view: View, why: str) -> Refuse:
-    before = view.fleet.refusals.get(view.port)
-    times = before.times + 1 if before else 1
+def refusing(view: View, why: str, before: int = 0) -> Row:
+    """No cutover for a while, the longer the more often one was refused before."""
+    last = view.fleet.refusals.get(view.port)
+    times = max(before, last.times if last else 0) + 1
     wait = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** min(times - 1, 10))
-    return Refuse(view.port, why, times, view.fleet.now + wait)
+    refusal = Refuse(view.port, why, times, view.fleet.now + wait)
+    return Row("cutover refused", refuse=refusal, not_yet=True, again_in=1, findings=(why,))
 
 
 def _ready(view: View, serving: tuple[Member, ...]) -> Row:

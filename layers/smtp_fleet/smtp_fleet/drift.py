@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from smtp_fleet.actions import RecordAttachment
 from smtp_fleet.evidence import REMEMBERED, Speaks
-from smtp_fleet.fleet import Member
+from smtp_fleet.fleet import Attachment, Member
 from smtp_fleet.view import View
 
 TUG_OF_WAR = 3
 """How often something of ours has to vanish until it is called a tug of war."""
+
+LATELY = 86_400
+"""Seconds after which it no longer counts that a policy was attached."""
 
 
 def to_be_looked_at(view: View) -> tuple[Member, ...]:
@@ -30,7 +34,31 @@ def findings(view: View) -> tuple[str, ...]:
         for m in serving
         if m.record.overwritten >= TUG_OF_WAR and view.fleet.now < m.record.overwritten_at + REMEMBERED
     ]
-    return (*mismatch, *tugs)
+    return (*mismatch, *tugs, *([_over_policy(view)] if _lately(view).times > TUG_OF_WAR else []))
+
+
+def vanished_again(view: View) -> str:
+    """What to say where the policy is gone from where it was attached for the third time; empty where it is not.
+
+    Once the balancers are known off it has been put up with: the refusal that follows from it decides when to go on.
+    """
+    gone = _lately(view).times >= TUG_OF_WAR and not view.known_off
+    return _over_policy(view) if gone else ""
+
+
+def attaching(view: View) -> RecordAttachment:
+    """What the ledger is to know before the policy is attached."""
+    return RecordAttachment(view.port, _lately(view).times + 1, view.fleet.now)
+
+
+def _lately(view: View) -> Attachment:
+    found = view.fleet.attachments.get(view.port)
+    return found if found and view.fleet.now < found.at + LATELY else Attachment(0, 0)
+
+
+def _over_policy(view: View) -> str:
+    names = " ".join(b.name for b in view.feeding)
+    return f"tug of war: the policy on instance port {view.port} of {names} keeps vanishing: have its owner add it"
 
 
 def _by(m: Member) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from smtp_fleet.actions import SetPolicies
 from smtp_fleet.fleet import Listener, LoadBalancer
-from smtp_fleet.tag import GO_SUFFIX, Tags
+from smtp_fleet.tag import Tags, tags
 
 TAGS_PAGE = 20
 """DescribeTags takes at most 20 names (classic API reference, LoadBalancerNamesMax20)."""
@@ -148,9 +148,8 @@ class LoadBalancers:
 _STICKY = ("AppCookieStickinessPolicies", "LBCookieStickinessPolicies")
 
 
-def _tags(tags: Iterable[dict[str, str]], key: str) -> Tags:
-    values = {tag["Key"]: tag.get("Value", "") for tag in tags}
-    return Tags(values.get(key), values.get(key + GO_SUFFIX))
+def _tags(told: Iterable[dict[str, str]], key: str) -> Tags:
+    return tags({tag["Key"]: tag.get("Value", "") for tag in told}, key)
 
 
 def _listener(listener: dict[str, Any]) -> Listener:

@@ -20,7 +20,8 @@ class Where:
     """Names to look at; `everything` is the sweep.
 
     `cause` is one short word of ours for the command history; `tries` counts how often a balancer that an event names
-    was looked for in vain; `retagged` are those that were just tagged.
+    was looked for in vain; `retagged` are those that were just tagged; `by` tells for the log which calls were made,
+    by whom and when.
     """
 
     cause: str
@@ -30,6 +31,7 @@ class Where:
     everything: bool = False
     tries: int = 0
     retagged: frozenset[str] = frozenset()
+    by: frozenset[str] = frozenset()
 
 
 def where(event: Any) -> Where:
@@ -43,9 +45,9 @@ def where(event: Any) -> Where:
             "source": "aws.elasticloadbalancing",
             "detail": {"eventName": str(call), "requestParameters": {**request}},
         }:
-            return Where(_word(call), balancers=_balancers(_named(request)))
+            return Where(_word(call), balancers=_balancers(_named(request)), by=_by(event["detail"]))
         case {"source": "aws.autoscaling", "detail": {"eventName": str(call), "requestParameters": {**request}}}:
-            return _group_call(_word(call), request)
+            return _group_call(_word(call), request, _by(event["detail"]))
         case {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": str(group), "EC2InstanceId": str()}}:
             return Where("launch", groups=frozenset({group}))
         case {"source": "aws.ssm", "detail": {"command-id": str(), "instance-id": str(instance)}}:
@@ -63,20 +65,36 @@ def wake(where: Where) -> dict[str, Any]:
             "groups": sorted(where.groups),
             "cause": where.cause,
             "tries": where.tries,
+            "by": sorted(where.by),
         },
     }
 
 
 def _own(balancers: frozenset[str], cause: str, more: Mapping[Any, Any]) -> Where:
     """A wake of our own: it may carry groups, and how often it was sent."""
-    groups, tries = more.get("groups"), more.get("tries")
+    groups, tries, by = more.get("groups"), more.get("tries"), more.get("by")
     names = groups if isinstance(groups, list) else []
     return Where(
         cause,
         balancers=balancers,
         groups=frozenset(name for name in names if isinstance(name, str)),
         tries=tries if isinstance(tries, int) else 0,
+        by=frozenset(text for text in (by if isinstance(by, list) else ()) if _is_call(text)),
     )
+
+
+def _by(detail: Mapping[Any, Any]) -> frozenset[str]:
+    """The call, its principal and its time (CloudTrail record contents: a service has `invokedBy` and no `arn`)."""
+    match detail:
+        case {"userIdentity": {"arn": str(who)} | {"invokedBy": str(who)}, "eventName": call, "eventTime": at}:
+            told = f"{call} by {who} at {at}"
+            return frozenset({told}) if _is_call(told) else frozenset()
+    return frozenset()
+
+
+def _is_call(text: Any) -> bool:
+    """What goes into the log of a call is plain words, whatever an event says."""
+    return isinstance(text, str) and _CALL.fullmatch(text) is not None
 
 
 def _named(request: Mapping[Any, Any]) -> list[Any]:
@@ -89,7 +107,7 @@ def _named(request: Mapping[Any, Any]) -> list[Any]:
     raise UnknownEvent("an Elastic Load Balancing call that names no classic load balancer")
 
 
-def _group_call(cause: str, request: Mapping[Any, Any]) -> Where:
+def _group_call(cause: str, request: Mapping[Any, Any], by: frozenset[str]) -> Where:
     """Group calls name the group; those that change balancers name these too, and a detached one only there."""
     sources = [s.get("identifier") for s in request.get("trafficSources") or () if isinstance(s, dict)]
     names = [n for n in (*(request.get("loadBalancerNames") or ()), *sources) if isinstance(n, str)]
@@ -98,10 +116,12 @@ def _group_call(cause: str, request: Mapping[Any, Any]) -> Where:
         cause,
         balancers=frozenset(n for n in names if _BALANCER.fullmatch(n)),
         groups=frozenset({group}) if isinstance(group, str) else frozenset(),
+        by=by,
     )
 
 
 _BALANCER = re.compile(r"[A-Za-z0-9-]{1,32}")
+_CALL = re.compile(r"[A-Za-z]{1,64} by [\w:/+=,.@-]{1,300} at [0-9TZ:.-]{1,30}", re.ASCII)
 _INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 
 

@@ -135,10 +135,19 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """How often a policy was attached without being taken off by us in between, and when last (seconds since 1970)."""
+
+    times: int
+    at: int
+
+
+@dataclass(frozen=True)
 class Fleet:
     """What must agree, observed at `now`.
 
-    `off_since` tells since when each (balancer, instance port) is known off, `refusals` which ports were refused.
+    `off_since` tells since when each (balancer, instance port) is known off, `refusals` which ports were refused, and
+    `attachments` on which the policy was attached lately.
     """
 
     now: int
@@ -148,6 +157,7 @@ class Fleet:
     members: tuple[Member, ...] = ()
     off_since: Mapping[tuple[str, int], int] = field(default_factory=dict)
     refusals: Mapping[int, Refusal] = field(default_factory=dict)
+    attachments: Mapping[int, Attachment] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `refused/BALANCERS/PORT`, one
-of `hooks` and one `lease`. Losing it costs one round of asks and one settle time. It encodes and decodes; what may be
-written when is the business of `evidence` and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `refused/BALANCERS/PORT`,
+`attached/BALANCERS/PORT`, one of `hooks` and one `lease`. Losing it costs one round of asks and one settle time. It
+encodes and decodes; what may be written when is the business of `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
-from smtp_fleet.fleet import Refusal
+from smtp_fleet.fleet import Attachment, Refusal
 
 KEPT = 40 * 86_400
 """Seconds after its last ask for which a machine's row is kept; one that lives on is simply asked anew after that."""
@@ -74,13 +74,36 @@ class Ledger:
         """Strike out that a balancer is off: it is about to send, or does."""
         self._delete(_off_id(balancer, port))
 
-    def refusals(self, fleet: str, ports: Iterable[int]) -> dict[int, Refusal]:
-        """The ports of a fleet on which a cutover was refused."""
-        ids = {f"refused/{fleet}/{port}": port for port in ports}
-        return {
-            ids[row]: Refusal(item["why"]["S"], int(item["times"]["N"]), int(item["until"]["N"]))
-            for row, item in self._get(ids).items()
+    def cutovers(self, fleet: str, ports: Iterable[int]) -> tuple[dict[int, Refusal], dict[int, Attachment]]:
+        """The ports of a fleet on which a cutover was refused, and those to which the policy was attached lately."""
+        refused = {f"refused/{fleet}/{port}": port for port in ports}
+        attached = {f"attached/{fleet}/{port}": port for port in refused.values()}
+        rows = self._get(refused | attached)
+        return (
+            {
+                port: Refusal(rows[row]["why"]["S"], _count(rows[row], "times"), _count(rows[row], "until"))
+                for row, port in refused.items()
+                if row in rows
+            },
+            {
+                port: Attachment(_count(rows[row], "times"), _count(rows[row], "at"))
+                for row, port in attached.items()
+                if row in rows
+            },
+        )
+
+    def record_attachment(self, fleet: str, port: int, attachment: Attachment) -> None:
+        """Write down that the policy is about to be attached."""
+        row = {
+            "id": {"S": f"attached/{fleet}/{port}"},
+            "times": _number(attachment.times),
+            "at": _number(attachment.at),
         }
+        self._put(row | {"expires": _number(attachment.at + KEPT)})
+
+    def forget_attachment(self, fleet: str, port: int) -> None:
+        """Strike out that the policy was attached."""
+        self._delete(f"attached/{fleet}/{port}")
 
     def record_refusal(self, fleet: str, port: int, refusal: Refusal) -> None:
         """Write down that a cutover was refused."""
@@ -182,6 +205,10 @@ def _machine_id(machine: Machine) -> str:
 
 def _off_id(balancer: str, port: int) -> str:
     return f"off/{balancer}/{port}"
+
+
+def _count(item: dict[str, Any], field: str) -> int:
+    return int(item[field]["N"])
 
 
 def _number(value: int) -> dict[str, str]:

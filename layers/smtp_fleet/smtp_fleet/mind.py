@@ -151,7 +151,7 @@ class Mind:
                 return  # deleted since; its groups are found at the next wake
             decision = self._plan(fleet)
         keys: dict[str, Any] = {"load_balancers": [b.name for b in fleet.balancers]}
-        keys["auto_scaling_groups"] = [g.name for g in fleet.groups]
+        keys |= {"auto_scaling_groups": [g.name for g in fleet.groups], "calls": sorted(where.by)}
         self._say_findings(fleet, decision, keys)
         self._say(
             decision.reason,
@@ -187,4 +187,5 @@ def _merge(wheres: Iterable[Where], names: Iterable[frozenset[str]]) -> Where:
         groups=frozenset().union(*(where.groups for where in found)),
         retagged=frozenset().union(*(where.balancers for where in found if where.cause == "AddTags")),
         everything=any(where.everything for where in found),
+        by=frozenset().union(*(where.by for where in found)),
     )

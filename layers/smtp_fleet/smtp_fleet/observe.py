@@ -122,11 +122,9 @@ class Observer:
             for i in sorted(roots)
         )
         fleet = Fleet(self._clock(), balancers, wishes, hooked, members)
-        return replace(
-            fleet,
-            off_since=aws.ledger.off_since(fleet.off_keys(self._settings)),
-            refusals=aws.ledger.refusals(fleet.name, fleet.ports(self._settings)),
-        )
+        off_since = aws.ledger.off_since(fleet.off_keys(self._settings))
+        refusals, attachments = aws.ledger.cutovers(fleet.name, fleet.ports(self._settings))
+        return replace(fleet, off_since=off_since, refusals=refusals, attachments=attachments)
 
     def _answers(self, records: dict[Machine, Record]) -> dict[Machine, Record]:
         """The records with what the commands that are out have ended in."""

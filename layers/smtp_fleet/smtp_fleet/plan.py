@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from smtp_fleet import asks, launch
+from smtp_fleet import asks, drift, launch
 from smtp_fleet.actions import (
     ABANDON,
     CONTINUE,
@@ -17,6 +17,7 @@ from smtp_fleet.actions import (
     DeleteHook,
     DeletePolicy,
     Forget,
+    ForgetAttachment,
     ForgetOff,
     Plan,
     PutHook,
@@ -42,6 +43,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     actions: tuple[Action, ...] = (
         *_offs(views),
         *hooks,
+        *_attachments(views, rows),
         *(action for row in rows for action in (*row.detach, *row.attach)),
         *(row.refuse for row in rows if row.refuse),
         *(Relent(view.port) for view in views if view.sending and view.port in fleet.refusals),
@@ -79,6 +81,14 @@ def _offs(views: list[View]) -> tuple[Action, ...]:
     record = [RecordOff(b.name, v.port) for b, v, known in seen if not known and not b.sends(v.port)]
     fed = [ForgetOff(*g.off_key) for v in views[:1] for g in v.fleet.groups if g.off_key in v.fleet.off_since]
     return (*forget, *record, *fed)
+
+
+def _attachments(views: list[View], rows: list[Row]) -> tuple[Action, ...]:
+    """What the ledger is to know of the policies that are set now; a crash after it counts one too many, no more."""
+    attach = [drift.attaching(view) for view, row in zip(views, rows, strict=True) if row.attach]
+    known = [view.port for view, row in zip(views, rows, strict=True) if view.port in view.fleet.attachments]
+    off = {view.port for view, row in zip(views, rows, strict=True) if row.detach or row.clear}
+    return (*(ForgetAttachment(port) for port in known if port in off), *attach)
 
 
 def _hooks(fleet: Fleet, rows: list[Row], settings: MindSettings) -> tuple[PutHook, ...]:

@@ -60,6 +60,11 @@ def _switching_on(view: View, refused: bool) -> Row:
     fleet = view.fleet
     if refused:
         return standing_down(view, "refused")
+    if view.refused_for:
+        return cutover.undoing(view)
+    again = drift.vanished_again(view)
+    if again:
+        return cutover.refusing(view, again, fleet.attachments[view.port].times - drift.TUG_OF_WAR)
     if not fleet.groups and not fleet.members:
         return Row("nobody behind it: attaching", attach=attaching(view))
     if any(m.serves for m in fleet.members):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+
+from smtp_fleet.owner import Owner, owner
 
 
 class Mode(Enum):
@@ -24,24 +27,34 @@ class Wish:
     ports: frozenset[int] = frozenset()
     finding: str = ""
     go: str = ""
+    owner: Owner = Owner.NOBODY
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What a balancer says to us: the value of the tag, and of its companion that says go to a plan; None: not set."""
+    """What a balancer says to us: the value of the tag, and of its companion that says go to a plan; None: not set.
+
+    `owner` is who else looks after it, as its other tags tell.
+    """
 
     value: str | None = None
     go: str | None = None
+    owner: Owner = Owner.NOBODY
 
 
 GO_SUFFIX = "-go"
 """What is added to the tag's key for the companion tag."""
 
 
+def tags(values: Mapping[str, str], key: str) -> Tags:
+    """What all tags of a balancer come to, of which `key` is ours."""
+    return Tags(values.get(key), values.get(key + GO_SUFFIX), owner(values))
+
+
 def wish(tags: Tags, mail_ports: frozenset[int]) -> Wish:
     """Understand a balancer's tags; `mail_ports` are the front ports meant where its value names none."""
     told = _wish(tags.value, mail_ports)
-    return replace(told, go=tags.go or "")
+    return replace(told, go=tags.go or "", owner=tags.owner)
 
 
 def _wish(value: str | None, mail_ports: frozenset[int]) -> Wish:

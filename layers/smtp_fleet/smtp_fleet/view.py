@@ -7,6 +7,7 @@ from enum import Enum
 
 from smtp_fleet.evidence import Speaks
 from smtp_fleet.fleet import Fleet, LoadBalancer, Member
+from smtp_fleet.owner import Owner, advice
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.tag import Mode
 
@@ -129,4 +130,16 @@ class View:
         against = (
             [f"tags on instance port {self.port} contradict each other: no direction is changed"] if contradict else []
         )
-        return (*unclear, *vanished, *against)
+        return (*unclear, *vanished, *against, *self._owners())
+
+    def _owners(self) -> tuple[str, ...]:
+        """Who else describes the balancers that are to send here, and what should stand in that description."""
+        enabled = [
+            (b, self.fleet.wishes[b.name]) for b in self.feeding if self.fleet.wishes[b.name].mode is Mode.ENABLED
+        ]
+        return tuple(
+            f"load balancer {b.name} is managed by {wish.owner.value}, which may undo the policy; once it is on, add "
+            f"there: {advice(wish.owner, b.name, self.settings.policy_name, b.behind(wish.ports))}"
+            for b, wish in enabled
+            if wish.owner is not Owner.NOBODY
+        )
