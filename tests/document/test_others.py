@@ -72,8 +72,16 @@ def test_edits_beside_our_block_stay(ask, machine):
     theirs = {FILES[0]: b"message_size_limit = 1000000\n", FILES[1]: b"2600 inet n - y - - smtpd\n  -o syslog_name=x\n"}
     for path, more in theirs.items():
         machine.write(path, b"# theirs\n" + machine.read(path) + more)
-    assert ask("expect", "none").said == ("ok", {"25": "plain"})
+    answer = ask("expect", "none")
+    assert answer.said == ("ok", {"25": "plain"})
+    assert answer.verdict["detail"] == "only our lines were undone, others edited since: main.cf master.cf"
     assert bytes_of(machine) == {path: b"# theirs\n" + before[path] + theirs[path] for path in FILES}
+
+
+def test_where_nobody_edited_nothing_is_said_of_it(ask):
+    ask("expect")
+    ask("expect", "25 2525")
+    assert ask("expect", "none").verdict["detail"] == ""
 
 
 @pytest.mark.parametrize(
