@@ -118,6 +118,12 @@ def test_a_host_that_met_an_ask_has_let_go_of_every_other_port():
     assert answered(out, Answer(5, Outcome.EDITED, proxy=frozenset({25}))).speaks(25) is Speaks.PROXY
 
 
+def test_what_a_verdict_tells_besides_is_kept_within_bounds():
+    answer = believe(ASK, invocation(owner="puppet", detail="main.cf " * 100))
+    assert (answer.owner, len(answer.detail)) == ("puppet", 500)
+    assert believe(ASK, invocation(owner=7, detail=["x"])).owner == ""
+
+
 def test_an_answer_to_an_earlier_ask_changes_nothing():
     now = asked(Record(MACHINE), ASK, 0, "")
     late = Answer(999, Outcome.OK, proxy=frozenset({25}))

@@ -111,6 +111,7 @@ class Answer:
     reason: str = ""
     stored: int = 0
     owner: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
     except ValueError:
         outcome = Outcome.BUG
     reason, stored, ports = verdict.get("reason"), verdict.get("stored"), verdict.get("ports")
-    owner = verdict.get("owner")
+    owner, detail = verdict.get("owner"), verdict.get("detail")
     return Answer(
         epoch=asked.epoch,
         outcome=outcome,
@@ -246,6 +247,7 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
         reason=reason[:200] if isinstance(reason, str) else "",
         stored=stored if type(stored) is int and stored > 0 else 0,
         owner=owner[:40] if isinstance(owner, str) else "",
+        detail=detail[:500] if isinstance(detail, str) else "",
     )
 
 

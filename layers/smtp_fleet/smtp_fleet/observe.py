@@ -10,7 +10,7 @@ from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Outcome, Record, answered, believe
-from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, member, neighbours, ours, parts
+from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, is_ending, member, neighbours, ours, parts
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.sqs import Queue
@@ -109,10 +109,11 @@ class Observer:
         """One fleet as it is now, the answers that came in meanwhile included."""
         aws = self._aws
         since = aws.ledger.hooked_since(g.name for g in groups)
-        hooked = tuple(aws.groups.with_targets(aws.groups.with_hook(g, since.get(g.name, 0))) for g in groups)
+        pooled = [aws.groups.with_pool(g) for g in groups]
+        hooked = tuple(aws.groups.with_targets(aws.groups.with_hook(g, since.get(g.name, 0))) for g in pooled)
         states = {i: (state, group) for group in hooked for i, state in group.states.items()}
         registered = frozenset().union(*(b.instances for b in balancers))
-        ids = registered | {i for i, (state, _) in states.items() if not state.startswith("Terminat")}
+        ids = registered | {i for i, (state, _) in states.items() if not is_ending(state)}
         # An instance that EC2 does not show (yet) is one of unknown root volume: it counts, and cannot be asked.
         found = aws.instances.roots(ids)
         roots = {i: root for i in ids if not (root := found.get(i, Root("", 0))).gone}
@@ -143,6 +144,7 @@ class Observer:
                     command_id=record.command_id,
                     outcome=answer.outcome.value,
                     answer=answer.reason,
+                    detail=answer.detail,
                 )
         return records
 
