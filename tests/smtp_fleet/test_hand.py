@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local.strict import ssm as agents
 from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record, Verb, asked
@@ -123,15 +124,51 @@ def test_a_message_of_no_known_shape_goes_to_the_dead_letters(stack, body):
     assert commands(stack) == []
 
 
-def test_a_throttled_command_leaves_its_messages_to_the_retry(stack, monkeypatch):
+@pytest.mark.parametrize("code", ["ThrottlingException", "RateExceeded"])
+def test_a_throttled_command_waits_without_spending_a_receive(stack, monkeypatch, code):
     messages = launched(stack, 2)
     for instance in messages:
         agents.register_agent(instance)
 
     def throttled(**_):
-        raise RuntimeError("Rate exceeded")
+        raise ClientError({"Error": {"Code": code, "Message": "Rate exceeded"}}, "SendCommand")
 
     monkeypatch.setattr(stack.client("ssm"), "send_command", throttled)
+    assert stack.hand().work(messages) == set()
+    assert stack.delayed("asks") == 2
+    assert stack.phrases()[-1] == "waiting for Systems Manager: it throttles"
+    monkeypatch.undo()
+    assert stack.hand().work(messages) == set()
+    assert len(commands(stack)) == 1
+
+
+@pytest.mark.parametrize("lost", [[0], [49], [7, 8, 31]])
+def test_one_that_takes_no_commands_delays_none_of_the_others(stack, monkeypatch, lost):
+    """It was online when we asked, and is terminated by the time that we send: the whole call is refused."""
+    messages = launched(stack, 50)
+    instances = sorted(messages)
+    gone = {instances[n] for n in lost}
+    for instance in instances:
+        agents.register_agent(instance)
+    stack.client("ec2").terminate_instances(InstanceIds=sorted(gone))
+    monkeypatch.setattr(stack.client("ssm"), "describe_instance_information", lambda **_: {
+        "InstanceInformationList": [{"InstanceId": i, "PingStatus": "Online"} for i in instances]
+    })  # fmt: skip
+    assert stack.hand().work(messages) == set()
+    sent = [instance for command in commands(stack) for instance in command["InstanceIds"]]
+    assert sorted(sent) == [i for i in instances if i not in gone]
+    assert stack.delayed("asks") == len(gone)
+
+
+def test_a_command_that_fails_otherwise_leaves_its_messages_to_the_retry(stack, monkeypatch):
+    messages = launched(stack, 2)
+    for instance in messages:
+        agents.register_agent(instance)
+
+    def broken(**_):
+        raise ClientError({"Error": {"Code": "InvalidDocument", "Message": "it is gone"}}, "SendCommand")
+
+    monkeypatch.setattr(stack.client("ssm"), "send_command", broken)
     assert stack.hand().work(messages) == set(messages)
     monkeypatch.undo()
     assert stack.hand().work(messages) == set()

@@ -13,7 +13,7 @@ from smtp_fleet.autoscaling import Groups
 from smtp_fleet.evidence import ASK_WAIT, HOPELESS, Ask, Machine, Record
 from smtp_fleet.ledger import Ledger, Superseded
 from smtp_fleet.sqs import Queue
-from smtp_fleet.ssm import BATCH, Commands
+from smtp_fleet.ssm import BATCH, Commands, NotSendable, Throttled
 
 
 @dataclass(frozen=True)
@@ -98,21 +98,31 @@ class Hand:
         if waited and message.launched_at:
             self._count("LaunchToAdmission", max(0, self._clock() - message.launched_at), "Seconds")
 
-    def _wait(self, records: list[Record]) -> None:
-        """Look again later for agents that are not online yet; past the deadline the mind asks anew."""
+    def _wait(self, records: list[Record], why: str = "waiting for the agent") -> None:
+        """Try again later, bounded by the deadline of the ask; past it the mind asks anew."""
         for record in records:
             waited = self._clock() - record.asked_at
             if waited < ASK_WAIT:
                 self._asks.send([_body(record)], delay=_next_look(waited))
-            reason = "waiting for the agent" if waited < ASK_WAIT else "the agent did not come online in time"
+            reason = why if waited < ASK_WAIT else "the agent did not come online in time"
             self._say(reason, instance_id=record.machine.instance_id, waited_seconds=waited)
 
     def _send(self, batch: list[Record]) -> None:
+        """One command for all; one that cannot be sent to does not hold up the others: it is found by halving."""
         first = batch[0]
         if first.ask is None:
             return
         ids = [record.machine.instance_id for record in batch]
-        command = self._commands.send(first.ask, ids, first.cause)
+        try:
+            command = self._commands.send(first.ask, ids, first.cause)
+        except Throttled:
+            return self._wait(batch, "waiting for Systems Manager: it throttles")
+        except NotSendable:
+            if len(batch) == 1:
+                return self._wait(batch)
+            half = len(batch) // 2
+            self._send(batch[:half])
+            return self._send(batch[half:])
         self._say("command sent", command_id=command, instance_ids=ids, ask=str(first.ask), cause=first.cause)
         for record in batch:
             try:

@@ -16,6 +16,14 @@ DELIVERY_TIMEOUT = 60
 """Seconds for a command to reach an agent that was online moments ago."""
 
 
+class NotSendable(Exception):
+    """One of the instances takes no commands (any more), so Systems Manager refused the whole call."""
+
+
+class Throttled(Exception):
+    """Systems Manager takes no more commands for now."""
+
+
 class Answers:
     """What became of the commands that were sent."""
 
@@ -52,17 +60,28 @@ class Commands:
         )
 
     def send(self, ask: Ask, instance_ids: list[str], cause: str) -> str:
-        """Send one ask to at most 50 instances, and return the command's id; `cause` is for the command history."""
-        answer = self._ssm.send_command(
-            DocumentName=self._settings.document_name,
-            DocumentVersion=self._version,
-            InstanceIds=instance_ids,
-            Parameters=self.parameters(ask),
-            Comment=comment(ask, cause),
-            TimeoutSeconds=DELIVERY_TIMEOUT,
-            MaxConcurrency=str(BATCH),
-            MaxErrors="100%",  # the default cancels the rest after one failure
-        )
+        """Send one ask to at most 50 instances, and return the command's id; `cause` is for the command history.
+
+        Raises NotSendable where one of them takes none, and Throttled where the Region's rate is spent.
+        """
+        try:
+            answer = self._ssm.send_command(
+                DocumentName=self._settings.document_name,
+                DocumentVersion=self._version,
+                InstanceIds=instance_ids,
+                Parameters=self.parameters(ask),
+                Comment=comment(ask, cause),
+                TimeoutSeconds=DELIVERY_TIMEOUT,
+                MaxConcurrency=str(BATCH),
+                MaxErrors="100%",  # the default cancels the rest after one failure
+            )
+        except self._ssm.exceptions.InvalidInstanceId as error:
+            raise NotSendable(str(error)) from error
+        except self._ssm.exceptions.ClientError as error:
+            # Not in the operation's list of errors: the rate of calls, and the quota of pending invocations.
+            if error.response["Error"]["Code"] in ("ThrottlingException", "RateExceeded"):
+                raise Throttled(str(error)) from error
+            raise
         return str(answer["Command"]["CommandId"])
 
     def parameters(self, ask: Ask) -> dict[str, list[str]]:
