@@ -24,6 +24,7 @@ from smtp_fleet.actions import (
     OnLedger,
     Plan,
     PutHook,
+    Recall,
     RecordAttachment,
     RecordOff,
     Refuse,
@@ -55,7 +56,7 @@ class Actor:
                 continue
             for action in same:
                 match action:
-                    case Send() | Admit() | Reject() | Forget():
+                    case Send() | Admit() | Recall() | Reject() | Forget():
                         self._on_instances(action, records, cause)
                     case _:
                         self._on_balancers(action, fleet.name)
@@ -74,6 +75,8 @@ class Actor:
                 self._write(records, replace(records[machine], admitted=True))
                 admission = {"group": group, "launched_at": launched_at}
                 self._aws.asks.send([_message("admit", records[machine]) | admission])
+            case Recall(machine):
+                self._write(records, replace(records[machine], admitted=False))
             case Reject(machine, group):
                 self._aws.asks.send([_message("reject", records[machine]) | {"group": group}])
             case Forget(machine):

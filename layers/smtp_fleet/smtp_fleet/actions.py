@@ -67,6 +67,13 @@ class Admit:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """Strike out that an instance was admitted: it went into a warm pool, and will wait at the hook again."""
+
+    machine: Machine
+
+
+@dataclass(frozen=True)
 class Reject:
     """Give a launching instance up, for the reason that it gave itself."""
 
@@ -130,7 +137,7 @@ class Forget:
     machine: Machine
 
 
-OnInstances = Send | Admit | Reject | Forget
+OnInstances = Send | Admit | Recall | Reject | Forget
 OnLedger = RecordOff | ForgetOff | Refuse | Relent | RecordAttachment | ForgetAttachment
 OnBalancers = PutHook | DeleteHook | SetPolicies | DeletePolicy | OnLedger
 Action = OnInstances | OnBalancers

@@ -8,7 +8,7 @@ from typing import Any
 
 from smtp_fleet.actions import PutHook
 from smtp_fleet.elb import NotReadBack
-from smtp_fleet.fleet import HOOK_NAME, Group, Hook
+from smtp_fleet.fleet import HOOK_NAME, WAITING, Group, Hook
 
 IDS_PAGE = 50
 """DescribeAutoScalingInstances takes at most 50 ids (API reference)."""
@@ -48,6 +48,15 @@ class Groups:
         answer = self._elbv2.describe_target_groups(TargetGroupArns=sorted(group.target_ports))
         ports = {t["TargetGroupName"]: t["Port"] for t in answer["TargetGroups"] if "Port" in t}
         return replace(group, target_ports=ports)
+
+    def with_pool(self, group: Group) -> Group:
+        """The group with the instances of its warm pool, which DescribeWarmPool alone tells; no pool is no call."""
+        if not group.has_pool:
+            return group
+        pages = self._autoscaling.get_paginator("describe_warm_pool").paginate(AutoScalingGroupName=group.name)
+        pooled = {i["InstanceId"]: i["LifecycleState"] for page in pages for i in page["Instances"]}
+        # The pool was read last: what has left it meanwhile is found at the next wake.
+        return replace(group, states={**group.states, **pooled})
 
     def put_hook(self, action: PutHook) -> None:
         """Put our launch hook and read it back; raises NotReadBack."""
@@ -89,7 +98,7 @@ class Groups:
         return True
 
     def _waits(self, instance_id: str) -> bool:
-        return any(i["LifecycleState"] == "Pending:Wait" for i in self._instances([instance_id]))
+        return any(i["LifecycleState"] in WAITING for i in self._instances([instance_id]))
 
     def _instances(self, instance_ids: Iterable[str]) -> list[Mapping[str, Any]]:
         ids = sorted(instance_ids)
@@ -111,4 +120,5 @@ def _group(described: Mapping[str, Any]) -> Group:
         balancers=frozenset((*described.get("LoadBalancerNames", ()), *balancers)),
         states={i["InstanceId"]: i["LifecycleState"] for i in described.get("Instances", ())},
         target_ports=dict.fromkeys((*described.get("TargetGroupARNs", ()), *targets), 0),
+        has_pool=bool(described.get("WarmPoolConfiguration")),
     )

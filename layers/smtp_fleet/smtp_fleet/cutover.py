@@ -7,6 +7,7 @@ While Postfix expects what nobody sends, senders defer; the budget bounds that.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from smtp_fleet import launch
 from smtp_fleet.actions import ABANDON, Refuse
@@ -39,30 +40,21 @@ def live(view: View) -> Row:
     held_in = launch.all_held_in(view.fleet, view.settings.settle)
     if held_in:
         return Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
-    not_expecting = tuple(m for m in serving if not (view.is_fresh(m) and m.record.speaks(view.port) is Speaks.PROXY))
+    not_expecting = _not_expecting(view, serving)
     if not_expecting:
         left = max(1, (begun or view.fleet.now) + view.settings.cutover_budget - view.fleet.now + 1)
         return Row("Postfix first", expect=not_expecting, hooks=ABANDON, not_yet=True, again_in=left)
     return Row("balancer second", hooks=ABANDON, attach=attaching(view))
 
 
-def undoing(view: View) -> Row:
-    """A refused cutover is undone once nobody can be sending any more; then the fleet is as it was."""
-    why = view.fleet.refusals[view.port].why
-    undo = tuple(m for m in view.fleet.members if _may_expect(view, m))
-    row = standing_down(view, "refused: undoing a half-done cutover" if undo else "refused", (why,))
-    return Row(
-        row.reason,
-        let_go=() if view.settled_in else undo,
-        admit=row.admit,
-        hooks=row.hooks,
-        not_yet=bool(undo),
-        again_in=row.again_in,
-        findings=row.findings,
-    )
+def undoing(view: View, reason: str, findings: tuple[str, ...] = ()) -> Row:
+    """A cutover that may not go on is undone once nobody can be sending any more; then the fleet is as it was."""
+    undo = tuple(m for m in view.fleet.members if not m.pooled and may_expect(view, m))
+    row = standing_down(view, f"{reason}: undoing a half-done cutover" if undo else reason, findings)
+    return replace(row, let_go=() if view.settled_in else undo, not_yet=row.not_yet or bool(undo))
 
 
-def _may_expect(view: View, m: Member) -> bool:
+def may_expect(view: View, m: Member) -> bool:
     """Whether a machine expects, or was asked to and is not known to have let go; what is edited is not ours."""
     speaks = m.record.speaks(view.port)
     asked = view.port in m.expected_ports or (m.record.ask is not None and not m.record.is_met)
@@ -81,12 +73,16 @@ def _failure(view: View, serving: tuple[Member, ...]) -> str:
         if view.is_fresh(m) and m.record.outcome in CANNOT:
             return f"{m.machine.instance_id} cannot expect the header: {m.record.reason}"
     begun = _begun(view, serving)
-    if begun and view.fleet.now > begun + view.settings.cutover_budget:
-        late = [m.machine.instance_id for m in serving if m.record.speaks(view.port) is not Speaks.PROXY]
-        return (
-            f"the budget of {view.settings.cutover_budget} s is spent; not expecting yet: {' '.join(late) or 'nobody'}"
-        )
+    late = [m.machine.instance_id for m in _not_expecting(view, serving)]
+    # Where all expect at last, to attach ends the deferrals sooner than to undo.
+    if begun and late and view.fleet.now > begun + view.settings.cutover_budget:
+        return f"the budget of {view.settings.cutover_budget} s is spent; not expecting yet: {' '.join(late)}"
     return ""
+
+
+def _not_expecting(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...]:
+    """The serving members of which it is not known by fresh evidence that they expect."""
+    return tuple(m for m in serving if not (view.is_fresh(m) and m.record.speaks(view.port) is Speaks.PROXY))
 
 
 def _begun(view: View, serving: tuple[Member, ...]) -> int:

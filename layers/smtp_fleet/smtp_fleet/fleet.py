@@ -13,6 +13,9 @@ from smtp_fleet.tag import Mode, Wish
 HOOK_NAME = "smtp-fleet"
 """The fixed name of the launch lifecycle hook that the stack keeps on the groups of its fleets."""
 
+WAITING = ("Pending:Wait", "Warmed:Pending:Wait")
+"""The lifecycle states in which a launch waits at a hook: on its way into service, or into the warm pool."""
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -69,7 +72,7 @@ class Group:
     """An Auto Scaling group.
 
     `hooked_since` is when our hook was read back, 0 where no such time is known; `target_ports` tells the port of each
-    target group by which a network or application load balancer feeds its instances.
+    target group by which a network or application load balancer feeds its instances; `has_pool`: has a warm pool.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Group:
     hook: Hook | None = None
     hooked_since: int = 0
     target_ports: Mapping[str, int] = field(default_factory=dict)
+    has_pool: bool = False
 
     @property
     def off_key(self) -> tuple[str, int]:
@@ -100,13 +104,17 @@ class Root:
 
 @dataclass(frozen=True)
 class Member:
-    """An instance of the fleet: `waits` at a launch hook, and `serves`: may take traffic without our leave."""
+    """An instance of the fleet: `waits` at a launch hook, and `serves`: may take traffic without our leave.
+
+    One that is `pooled` rests in the warm pool, perhaps stopped: it serves only once it has waited at the hook again.
+    """
 
     record: Record
     group: str = ""
     waits: bool = False
     serves: bool = True
     launched_at: int = 0
+    pooled: bool = False
 
     @property
     def machine(self) -> Machine:
@@ -219,13 +227,20 @@ def parts(balancers: Iterable[LoadBalancer], groups: Iterable[Group]) -> list[tu
 
 def member(state: str, group: Group | None, registered: bool, root: Root, record: Record) -> Member:
     """How an instance takes part: it serves unless it certainly waits under our own hook, unadmitted."""
-    waits = state == "Pending:Wait" and group is not None and group.hook is not None
+    waits = state in WAITING and group is not None and group.hook is not None
+    pooled = state.startswith("Warmed:") and not waits and not registered
     # An instance that launched before our hook was on the group waits for somebody else's hook, not for ours.
     held = waits and group is not None and 0 < group.hooked_since <= root.launched_at
     return Member(
         record=record,
         group=group.name if group else "",
         waits=waits,
-        serves=registered or record.admitted or not held,
+        serves=not pooled and (registered or record.admitted or not held),
         launched_at=root.launched_at,
+        pooled=pooled,
     )
+
+
+def is_ending(state: str) -> bool:
+    """Whether an instance in this lifecycle state is on its way out, and comes back no more."""
+    return state.removeprefix("Warmed:").startswith("Terminat")

@@ -13,6 +13,16 @@ def waiting(members: Iterable[Member]) -> tuple[Member, ...]:
     return tuple(m for m in members if m.waits)
 
 
+def left_in_pool(members: Iterable[Member]) -> tuple[str, ...]:
+    """What to say of those that rest in a warm pool, where they cannot be asked: our hook stays for them."""
+    return tuple(
+        f"{m.machine.instance_id} rests in the warm pool of {m.group} and may expect the header: "
+        "it is let go of when it leaves the pool"
+        for m in members
+        if m.pooled
+    )
+
+
 def admitted_by_all(ports: list[tuple[Member, ...]]) -> tuple[Member, ...]:
     """The members that every instance port of the fleet admits; one that any port holds back stays waiting."""
     first, rest = (ports[0], ports[1:]) if ports else ((), [])

@@ -31,9 +31,10 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     if concerned:
         records = [m.record for m in fleet.members]
         ask = Ask(Verb.EXPECT, NOTHING, next_epoch(Verb.EXPECT, NOTHING, records, now))
-        due = tuple(m.machine for m in concerned if m.machine.volume and _is_due(m, now))
+        due = tuple(m.machine for m in concerned if m.machine.volume and not m.pooled and _is_due(m, now))
         sent = (Send(ask, due),) if due else ()
-        return Plan("a group left its fleet: letting its instances go", (*sent, *admit), not_yet=True)
+        reason, said = "a group left its fleet: letting its instances go", launch.left_in_pool(concerned)
+        return Plan(reason, (*sent, *admit), not_yet=len(said) < len(concerned), findings=said)
     forget = tuple(Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits)
     if free:
         return Plan("a group left its fleet: admitting its launches", (*admit, *forget), not_yet=True)

@@ -21,6 +21,7 @@ from smtp_fleet.actions import (
     ForgetOff,
     Plan,
     PutHook,
+    Recall,
     RecordOff,
     Reject,
     Relent,
@@ -38,11 +39,18 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     views = [View(fleet, port, settings) for port in fleet.ports(settings)]
     rows = [decide(view) for view in views]
     hooks = _hooks(fleet, rows, settings)
-    if hooks and any(row.attach for row in rows):
-        rows = [replace(row, reason="the hook first", attach=(), not_yet=True) if row.attach else row for row in rows]
+    # An admission that comes late would let in one that has left the pool since: the hand finds it recalled.
+    recalls = tuple(Recall(m.machine) for m in fleet.members if m.pooled and m.record.admitted)
+    if (hooks or recalls) and any(row.attach for row in rows):
+        again = 1 if recalls else 0
+        rows = [
+            replace(row, reason="the hook first", attach=(), not_yet=True, again_in=again) if row.attach else row
+            for row in rows
+        ]
     actions: tuple[Action, ...] = (
         *_offs(views),
         *hooks,
+        *recalls,
         *_attachments(views, rows),
         *(action for row in rows for action in (*row.detach, *row.attach)),
         *(row.refuse for row in rows if row.refuse),

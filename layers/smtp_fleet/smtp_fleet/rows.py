@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from smtp_fleet import cutover, drift, launch
 from smtp_fleet.actions import ABANDON, CONTINUE, SetPolicies
-from smtp_fleet.evidence import HOPELESS, Speaks, Standing
+from smtp_fleet.evidence import ASK_WAIT, HOPELESS, Outcome, Speaks, Standing
 from smtp_fleet.refusals import refusals
-from smtp_fleet.row import Row, attaching, standing_down
+from smtp_fleet.row import Row, attaching
 from smtp_fleet.tag import Mode
 from smtp_fleet.view import Direction, View
 
@@ -17,10 +17,32 @@ def decide(view: View) -> Row:
     """The row of one instance port, with what is odd about it; audit mode and pause keep it from changing anything."""
     against = refusals(view.fleet, view.port, view.settings)
     row = _row(view, bool(against))
-    row = replace(row, findings=(*view.findings(), *against, *row.findings))
+    row = replace(row, findings=(*view.findings(), *against, *row.findings, *_unheard(view, row)))
     if not view.held_back or view.sending:
         return row
-    return standing_down(view, f"{view.held_back}: {row.reason}", row.findings)
+    return cutover.undoing(view, f"{view.held_back}: {row.reason}", row.findings)
+
+
+def _unheard(view: View, row: Row) -> tuple[str, ...]:
+    """The members that a row waits for and that do not answer: it would wait for them for ever without a word.
+
+    A host that expects and is looked at again is not waited for. An epoch may be older than the ask, where others were
+    asked the same before: a fresh launch is given its time, too.
+    """
+    late = view.fleet.now - ASK_WAIT
+    waited_for = dict.fromkeys((*row.expect, *row.let_go, *(() if view.sending else row.look)))
+    overdue = [m for m in waited_for if m.launched_at < late]
+    no_volume = [
+        f"{m.machine.instance_id} cannot be asked: EC2 shows no root volume of it"
+        for m in overdue
+        if not m.machine.volume
+    ]
+    silent = [
+        f"{m.machine.instance_id} does not answer: is its agent online?"
+        for m in overdue
+        if m.record.ask and m.record.ask.epoch < late and m.record.outcome in (None, Outcome.LOST)
+    ]
+    return (*no_volume, *silent)
 
 
 def _row(view: View, refused: bool) -> Row:
@@ -33,7 +55,7 @@ def _row(view: View, refused: bool) -> Row:
         case Direction.OFF:
             return _switching_off(view)
         case Direction.STAY:
-            return standing_down(view, "no direction is asked for")
+            return cutover.undoing(view, "no direction is asked for")
 
 
 def _protecting(view: View, refused: bool) -> Row:
@@ -59,9 +81,9 @@ def _switching_on(view: View, refused: bool) -> Row:
     """Wanted, and nobody sends: Postfix first, balancer second."""
     fleet = view.fleet
     if refused:
-        return standing_down(view, "refused")
+        return cutover.undoing(view, "refused")
     if view.refused_for:
-        return cutover.undoing(view)
+        return cutover.undoing(view, "refused", (view.fleet.refusals[view.port].why,))
     again = drift.vanished_again(view)
     if again:
         return cutover.refusing(view, again, fleet.attachments[view.port].times - drift.TUG_OF_WAR)
@@ -90,6 +112,9 @@ def _switching_off(view: View) -> Row:
     let_go = tuple(m for m in concerned if not m.stays(view.port))
     if let_go:
         return replace(off, reason="switching off: Postfix second", let_go=let_go, hooks=CONTINUE, not_yet=True)
+    pooled = launch.left_in_pool(m for m in view.fleet.members if cutover.may_expect(view, m))
+    if pooled:
+        return replace(off, hooks=CONTINUE, findings=(*findings, *pooled))
     return replace(off, clear=True)
 
 

@@ -114,8 +114,8 @@ class View:
         return hooked or any(self.settings.policy_name in b.proxy_policies for b in self.feeding)
 
     def speaking(self, *speaks: Speaks) -> tuple[Member, ...]:
-        """The members known to speak one of these here (unknown included if named)."""
-        return tuple(m for m in self.fleet.members if m.record.speaks(self.port) in speaks)
+        """The members known to speak one of these here (unknown included if named), but for those in a warm pool."""
+        return tuple(m for m in self.fleet.members if not m.pooled and m.record.speaks(self.port) in speaks)
 
     def findings(self) -> tuple[str, ...]:
         """What is odd about the tags here, whether or not it stops us."""
