@@ -53,16 +53,19 @@ class LoadBalancers:
         return [self._load_balancer(d) for d in self._each(wanted, self._describe)] if wanted else []
 
     def read_all(self, also: Iterable[str], own: str) -> list[LoadBalancer]:
-        """Every balancer that has a policy on some instance port, and those named in `also` (400 a page).
+        """Every balancer that has a policy on some instance port, those in `also`, and who shares instances of theirs.
 
         DescribeLoadBalancers tells policies by name only. Where the policy named `own` is the only one, and in use, its
         type is assumed: asking for it would cost a call a balancer. Who acts on it reads the balancer again.
         """
-        wanted = frozenset(also)
+        wanted, every = frozenset(also), list(self._describe_all())
+        served = frozenset().union(*(_instances(d) for d in every if d["LoadBalancerName"] in wanted))
         return [
             self._load_balancer(d, own)
-            for d in self._describe_all()
-            if d["LoadBalancerName"] in wanted or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
+            for d in every
+            if d["LoadBalancerName"] in wanted
+            or any(b["PolicyNames"] for b in d.get("BackendServerDescriptions", ()))
+            or served & _instances(d)
         ]
 
     def read_sharing(self, instances: frozenset[str], but: Iterable[str]) -> list[LoadBalancer]:
@@ -71,7 +74,7 @@ class LoadBalancers:
         return [
             self._load_balancer(d)
             for d in self._describe_all()
-            if d["LoadBalancerName"] not in known and instances & {i["InstanceId"] for i in d.get("Instances", ())}
+            if d["LoadBalancerName"] not in known and instances & _instances(d)
         ]
 
     def _describe_all(self) -> Iterator[dict[str, Any]]:
@@ -120,7 +123,7 @@ class LoadBalancers:
             proxy_policies=names if assumed or not names else self._proxy_policies(name),
             backend=backend,
             assumed=assumed,
-            instances=frozenset(i["InstanceId"] for i in described.get("Instances", ())),
+            instances=_instances(described),
         )
 
     def _proxy_policies(self, balancer: str) -> frozenset[str]:
@@ -157,6 +160,10 @@ def _listener(listener: dict[str, Any]) -> Listener:
     front = listener["Protocol"].upper()
     inner = listener.get("InstanceProtocol", front).upper()
     return Listener(listener["LoadBalancerPort"], front, listener["InstancePort"], inner)
+
+
+def _instances(described: dict[str, Any]) -> frozenset[str]:
+    return frozenset(i["InstanceId"] for i in described.get("Instances", ()))
 
 
 def _backend(described: dict[str, Any]) -> dict[int, tuple[str, ...]]:
