@@ -166,6 +166,18 @@ def test_another_program_on_the_port_is_refused(ask, machine):
     assert bytes_of(machine) == before
 
 
+def test_a_child_of_master_that_was_just_forked_is_no_other_program(ask, machine):
+    # On a busy host the listing shows it as a master; a moment later it is smtpd.
+    listing = "sed -E 's/users:\\(\\(\"master\",pid=[0-9]+/users:((\"master\",pid='$(pgrep -o qmgr)',fd=12),&/; s/,users:\\(/,/'"
+    machine.run(["mv", "/usr/bin/ss", "/usr/bin/ss.real"]).check_returncode()
+    machine.write("/usr/bin/ss", f'#!/bin/sh\nss.real "$@" | {listing}\n'.encode())
+    machine.run(["chmod", "0755", "/usr/bin/ss"]).check_returncode()
+    listed = machine.run(["ss", "-Hltnp", "sport = :25"]).stdout
+    assert listed.splitlines()[0].count('"master",pid=') == 2
+    assert ask("look").verdict["class"] == "ok"
+    assert ask("expect").said == ("ok", {"25": "proxy"})
+
+
 def test_a_postfix_in_a_container_is_not_ours(ask, machine):
     machine.run(["postfix", "stop"])
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAIL_CONFIG": "/etc/postfix"}
