@@ -152,6 +152,12 @@ def test_a_spent_budget_is_a_refusal():
     assert decision.actions == (Refuse(25, why, 1, NOW + 300),)
 
 
+def test_where_all_expect_at_last_a_spent_budget_is_no_refusal():
+    """To attach ends the deferrals sooner than to undo."""
+    decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.EXPECT, ago=600)])
+    assert decision.reason == "balancer second"
+
+
 def test_a_refusal_undoes_everybody_not_known_plain():
     expecting, asked_only = serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT, outcome=None, proxy=frozenset())
     f = fleet(balancer(), groups=[group("CONTINUE")], members=[expecting, asked_only, serving("i-3", Verb.LOOK)])
