@@ -168,7 +168,8 @@ def test_another_program_on_the_port_is_refused(ask, machine):
 
 def test_a_child_of_master_that_was_just_forked_is_no_other_program(ask, machine):
     # On a busy host the listing shows it as a master; a moment later it is smtpd.
-    listing = "sed -E 's/users:\\(\\(\"master\",pid=[0-9]+/users:((\"master\",pid='$(pgrep -o qmgr)',fd=12),&/; s/,users:\\(/,/'"
+    child = """'$(pgrep -o qmgr)'"""
+    listing = f"""sed -E 's/users:\\(\\("master",pid=[0-9]+/users:(("master",pid={child},fd=12),&/; s/,users:\\(/,/'"""
     machine.run(["mv", "/usr/bin/ss", "/usr/bin/ss.real"]).check_returncode()
     machine.write("/usr/bin/ss", f'#!/bin/sh\nss.real "$@" | {listing}\n'.encode())
     machine.run(["chmod", "0755", "/usr/bin/ss"]).check_returncode()
