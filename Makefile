@@ -13,6 +13,14 @@ demo: $(VENV)/.done  ## the main job on a Region on this machine, told step by s
 	@local/programs demo
 	@$(PYTHON) -m local.demo
 
+story: $(VENV)/.done  ## a story under load of mail, told act by act (about 6 minutes): STORY=live-cutover
+	@local/programs demo
+	@$(PYTHON) -m local.stories "$${STORY-}"
+
+timeline: $(VENV)/.done  ## docs/live-cutover.svg anew, from a run of the cutover
+	@local/programs demo
+	@$(PYTHON) -m local.timeline docs/live-cutover.svg
+
 up: $(VENV)/.done  ## the Region for any AWS client, with a live stream: SETTLE=seconds CHECK=minutes
 	@[ "$$(id -u)" != 0 ] || local/programs demo
 	@$(PYTHON) -m local.up $${SETTLE:+--settle "$$SETTLE"} $${CHECK:+--check "$$CHECK"}
@@ -41,6 +49,12 @@ build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PAT
 deploy: build  ## sam deploy, with its few questions the first time
 	$(SAM) deploy $(if $(wildcard samconfig.toml),,--guided)
 
+plan: $(VENV)/.done  ## what would be done here and why, before anything is deployed: ARGS="--region R --json"
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console plan $(ARGS)
+
+status: $(VENV)/.done  ## how each tagged balancer and its instances stand: STACK=name ARGS=--json
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console status $${STACK:+--stack "$$STACK"} $(ARGS)
+
 retire: $(VENV)/.done  ## take everything off in the safe order, then delete the stack: STACK=name, YES=1
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console retire $${STACK:+--stack "$$STACK"} $${YES:+--yes}
 
@@ -62,4 +76,4 @@ $(VENV)/.done: requirements/dev.txt
 .venv-sam/.done: requirements/sam.txt
 	@local/programs venv .venv-sam requirements/sam.txt
 
-.PHONY: help demo up invoke test lint build deploy retire script lock clean
+.PHONY: help demo story timeline up invoke test lint build deploy plan status retire script lock clean

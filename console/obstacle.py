@@ -19,15 +19,38 @@ class Obstacle(Exception):
 
 
 SERVICES = {
-    "elasticloadbalancing": ("AddTags", "DescribeLoadBalancers", "DescribeLoadBalancerPolicies"),
+    "elasticloadbalancing": (
+        "AddTags",
+        "DescribeLoadBalancerAttributes",
+        "DescribeLoadBalancerPolicies",
+        "DescribeLoadBalancers",
+        "DescribeTags",
+        "DescribeTargetGroups",
+    ),
     "tag": ("GetResources",),
-    "autoscaling": ("DescribeAutoScalingGroups", "DescribeLifecycleHooks"),
-    "cloudformation": ("DescribeStacks", "DeleteStack"),
+    "autoscaling": (
+        "DescribeAutoScalingGroups",
+        "DescribeLifecycleHooks",
+        "DescribeWarmPool",
+    ),
+    "cloudformation": ("DescribeStackResources", "DescribeStacks", "DeleteStack"),
+    "cloudtrail": ("DescribeTrails", "GetEventSelectors", "GetTrailStatus"),
+    "dynamodb": ("BatchGetItem",),
+    "ec2": (
+        "DescribeInstances",
+        "DescribeNetworkAcls",
+        "DescribeNetworkInterfaces",
+        "DescribeSecurityGroupRules",
+        "GetManagedPrefixListEntries",
+    ),
+    "sqs": ("GetQueueAttributes",),
+    "ssm": ("DescribeInstanceInformation", "ListCommandInvocations", "ListCommands"),
 }
 """The calls that the commands make, by the prefix that IAM knows them by."""
 
 ACTIONS = {operation: f"{prefix}:{operation}" for prefix, operations in SERVICES.items() for operation in operations}
 DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"}
+THROTTLED = {"RateExceeded", "RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 STALE = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -57,6 +80,8 @@ def _refused(error: ClientError) -> Obstacle:
         return Obstacle(f"not allowed to call {action}: run this with credentials that are")
     if code in STALE:
         return Obstacle(f"AWS does not accept the credentials ({code}): renew them, for example by `aws sso login`")
+    if code in THROTTLED:
+        return Obstacle(f"AWS throttles {action}: wait a minute, and run this again")
     return Obstacle(f"{action}: {_line(error.response['Error'].get('Message') or code)}")
 
 

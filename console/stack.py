@@ -19,13 +19,20 @@ class Stack:
         self.name = name
         self._id = name
 
+    def told(self) -> dict[str, str]:
+        """What the stack was deployed with; raises Obstacle where it does not exist, or is none of ours."""
+        return self._told(self._describe())
+
+    def resources(self) -> dict[str, str]:
+        """The name, URL or id of each resource of the stack, by its name in the template."""
+        answer = self._cloudformation.describe_stack_resources(StackName=self._id)
+        return {r["LogicalResourceId"]: r.get("PhysicalResourceId", "") for r in answer["StackResources"]}
+
     def parameters(self) -> dict[str, str]:
         """What the stack was deployed with; raises Obstacle where it does not exist or would not take anything off."""
         described = self._describe()
         self._id = described["StackId"]  # a deleted stack is found by its id only
-        told = {p["ParameterKey"]: p["ParameterValue"] for p in described.get("Parameters", ())}
-        if "TagKey" not in told or "PolicyName" not in told:
-            raise Obstacle(f"stack {self.name} is no stack of SMTP Fleet: it has no parameters TagKey and PolicyName")
+        told = self._told(described)
         for name in ("Audit", "Paused"):
             if told.get(name) == "true":
                 raise Obstacle(f"the stack takes nothing off while {name}=true: deploy it with {name}=false first")
@@ -42,6 +49,12 @@ class Stack:
                 why = re.sub(r"\s+", " ", described.get("StackStatusReason", "no reason given")).strip(" .")
                 raise Obstacle(f"stack {self.name} was not deleted: {why}. Mend that, and run this again.")
             yield described["StackStatus"]
+
+    def _told(self, described: dict[str, Any]) -> dict[str, str]:
+        told = {p["ParameterKey"]: p["ParameterValue"] for p in described.get("Parameters", ())}
+        if "TagKey" not in told or "PolicyName" not in told:
+            raise Obstacle(f"stack {self.name} is no stack of SMTP Fleet: it has no parameters TagKey and PolicyName")
+        return told
 
     def _describe(self) -> dict[str, Any]:
         try:

@@ -1,0 +1,29 @@
+"""One story in a local Region, with stand-ins for instances: a fleet in service, and one taken off again."""
+
+import pytest
+
+from local.instances import StandIns
+from local.region import Region
+from local.story import PARAMETERS, TAG, Story
+from tests.console.deployed import client_of
+from tests.console.test_retire import TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def told():
+    """The story once it is told: `mx` behind mx-1 in service, `old` behind mx-old taken off; clients with its stack."""
+    with Region(TEMPLATE, PARAMETERS) as region:
+        instances = StandIns(region, agent_delay=0.2)
+        try:
+            story = Story(region, instances)
+            for balancer, group in (("mx-1", "mx"), ("mx-old", "old")):
+                story.create_balancer(balancer, TAG)
+                story.create_group(group, balancer)
+                story.launch(group)
+            for group in ("mx", "old"):
+                story.await_service(group)
+            story.set_tag("mx-old", "disabled")
+            story.client = client_of(region, PARAMETERS)
+            yield story
+        finally:
+            instances.close()
