@@ -1,8 +1,8 @@
 """A storm: the real mind and hand on strict AWS, on a clock of its own, with everything that can go wrong by a seed.
 
-Events are lost, repeated and late; calls of the functions are throttled, or the function is killed before or after them;
-agents come late; commands are lost with or without their effect. Operators go on as they do. Then the storm ends, sweeps
-go round, and all must be as it should be. The law is watched after every step.
+Events are lost, repeated and late; calls are throttled, or the function is killed before or after them; agents come
+late; commands are lost with or without their effect; operators go on as they do. Then the storm ends, sweeps go round,
+and all must be as it should be. The law is watched after every step.
 """
 
 from __future__ import annotations
