@@ -316,6 +316,7 @@ def test_a_group_that_left_keeps_its_hook_while_one_of_its_warm_pool_may_expect(
     for _ in range(30):
         world.step()
     assert any("rests in the warm pool of mx" in text for text in world.said)
+    assert world.queue == []  # a stopped host is not asked for ever
     leave_pool(world)
     for _ in range(30):
         world.step()

@@ -268,7 +268,6 @@ def test_one_made_anew_under_its_name_is_switched_on_on_fresh_answers(hosts, pha
 def test_one_made_anew_that_sends_does_not_count_as_off_by_the_row_of_the_old(hosts):
     instances = live(hosts, EXPECTING)
     assert hosts.stack.ledger.off_since([("mx-1", 25)]) != {}
-    hosts.steps(2)
     hosts.outside |= set(instances)
     recreate(hosts, instances)
     attach(hosts.stack)
