@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from smtp_fleet import orphan
 from smtp_fleet.actions import Recall
 from smtp_fleet.fleet import Group, Listener, LoadBalancer
 from smtp_fleet.plan import plan
@@ -71,7 +70,7 @@ class Changing(World):
 
     def step(self, seconds=10):
         """One wake, all that follows from it, and some time; gives the reason of the plan."""
-        decisions = [plan(self.fleet(), SETTINGS), *(orphan.plan(fleet, SETTINGS) for fleet in self.orphans())]
+        decisions = self.plans()
         for decision in decisions:
             self.said += [decision.reason, *decision.findings]
             for action in decision.actions:
@@ -194,6 +193,18 @@ def test_one_that_does_not_answer_while_looking_is_named_and_nothing_changes():
     assert (world.sends(), set(world.expecting().values())) == (False, {PLAIN})
     assert in_service(world) == {"i-0", "i-1", "i-2"}
     del world.instances["i-1"]
+    world.reach("on")
+
+
+def test_one_whose_root_volume_is_not_shown_is_named_and_nothing_changes():
+    """An instance store, or an id of which EC2 knows nothing: what cannot be named cannot be asked."""
+    world = live()
+    world.instances["i-1"].volume = ""
+    for _ in range(30):
+        world.step()
+    assert "i-1 cannot be asked: EC2 shows no root volume of it" in plan(world.fleet(), SETTINGS).findings
+    assert (world.sends(), set(world.expecting().values())) == (False, {PLAIN})
+    world.instances["i-1"].volume = "vol-1"
     world.reach("on")
 
 

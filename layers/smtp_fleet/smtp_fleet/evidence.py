@@ -119,7 +119,8 @@ class Record:
     """All that the ledger holds of one machine; times in seconds since 1970.
 
     `overwritten` counts how often it was found to have stopped expecting by somebody else's doing, last as of
-    `overwritten_at`; `owner` is the configuration management whose marks it bears, if any.
+    `overwritten_at`; `owner` is the configuration management whose marks it bears, if any; `unheard` counts how often
+    it was asked the same again because nothing was heard of it.
     """
 
     machine: Machine
@@ -138,6 +139,7 @@ class Record:
     owner: str = ""
     overwritten: int = 0
     overwritten_at: int = 0
+    unheard: int = 0
 
     def speaks(self, port: int) -> Speaks:
         """What this machine is known to speak on a port; what no answer proves is unknown.
@@ -179,6 +181,8 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
     proxy, plain = record.proxy, record.plain
     if ask.verb is Verb.EXPECT:
         proxy, plain = proxy & ask.ports, plain - ask.ports
+    last, nothing_heard = record.ask, record.outcome in (None, Outcome.LOST)
+    again = last is not None and (last.verb, last.ports) == (ask.verb, ask.ports) and nothing_heard
     return replace(
         record,
         ask=ask,
@@ -191,6 +195,7 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
         reason="",
         proxy=proxy,
         plain=plain,
+        unheard=record.unheard + 1 if again else 0,
     )
 
 

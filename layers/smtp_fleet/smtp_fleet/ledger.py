@@ -249,6 +249,7 @@ def _item(record: Record) -> dict[str, Any]:
         "owner": {"S": record.owner},
         "overwritten": _number(record.overwritten),
         "overwritten_at": _number(record.overwritten_at),
+        "unheard": _number(record.unheard),
         "expires": _number(record.asked_at + KEPT),
     }
 
@@ -282,4 +283,5 @@ def _record(machine: Machine, item: dict[str, Any]) -> Record:
         owner=item.get("owner", {}).get("S", ""),
         overwritten=int(item.get("overwritten", {}).get("N", 0)),
         overwritten_at=int(item.get("overwritten_at", {}).get("N", 0)),
+        unheard=int(item.get("unheard", {}).get("N", 0)),
     )

@@ -26,21 +26,18 @@ def decide(view: View) -> Row:
 def _unheard(view: View, row: Row) -> tuple[str, ...]:
     """The members that a row waits for and that do not answer: it would wait for them for ever without a word.
 
-    A host that expects and is looked at again is not waited for. An epoch may be older than the ask, where others were
-    asked the same before: a fresh launch is given its time, too.
+    A host that expects and is looked at again is not waited for; of one just launched, EC2 may not show the volume yet.
     """
-    late = view.fleet.now - ASK_WAIT
     waited_for = dict.fromkeys((*row.expect, *row.let_go, *(() if view.sending else row.look)))
-    overdue = [m for m in waited_for if m.launched_at < late]
     no_volume = [
         f"{m.machine.instance_id} cannot be asked: EC2 shows no root volume of it"
-        for m in overdue
-        if not m.machine.volume
+        for m in waited_for
+        if not m.machine.volume and m.launched_at < view.fleet.now - ASK_WAIT
     ]
     silent = [
         f"{m.machine.instance_id} does not answer: is its agent online?"
-        for m in overdue
-        if m.record.ask and m.record.ask.epoch < late and m.record.outcome in (None, Outcome.LOST)
+        for m in waited_for
+        if m.record.unheard and m.record.outcome in (None, Outcome.LOST)
     ]
     return (*no_volume, *silent)
 
