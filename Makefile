@@ -42,6 +42,9 @@ lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
 	$(PYTHON) -m local.script | shellcheck -
 	shellcheck local/programs .ci/run
 
+bench: $(VENV)/.done .venv-bench/cli/.done .venv-bench/ansible/.done .venv-bench/c7n/.done  ## calls, CPU and memory beside the peers (10 minutes): docs/performance.md
+	@$(PYTHON) -m bench
+
 build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PATH
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --region us-east-1
 	SAM_CLI_TELEMETRY=0 $(SAM) build
@@ -55,6 +58,9 @@ plan: $(VENV)/.done  ## what would be done here and why, before anything is depl
 status: $(VENV)/.done  ## how each tagged balancer and its instances stand: STACK=name ARGS=--json
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console status $${STACK:+--stack "$$STACK"} $(ARGS)
 
+audit: $(VENV)/.done  ## who was configured, when, why, with what result: STACK=name ARGS="--since 2h --html FILE"
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console audit $${STACK:+--stack "$$STACK"} $(ARGS)
+
 retire: $(VENV)/.done  ## take everything off in the safe order, then delete the stack: STACK=name, YES=1
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console retire $${STACK:+--stack "$$STACK"} $${YES:+--yes}
 
@@ -62,13 +68,13 @@ script: $(VENV)/.done  ## the script that runs on the instances
 	@$(PYTHON) -m local.script
 
 lock:  ## resolve the dependencies anew (needs uv)
-	for name in layers/smtp_fleet/requirements requirements/dev requirements/sam; do \
+	for name in layers/smtp_fleet/requirements requirements/dev requirements/sam requirements/bench-{cli,ansible,c7n}; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate $$name.in --output-file $$name.txt; \
 	done
 
 clean:  ## remove what the other targets made here
-	rm -rf $(VENV) .venv-sam .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-sam .venv-bench .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.done: requirements/dev.txt
 	@local/programs venv $(VENV) requirements/dev.txt
@@ -76,4 +82,7 @@ $(VENV)/.done: requirements/dev.txt
 .venv-sam/.done: requirements/sam.txt
 	@local/programs venv .venv-sam requirements/sam.txt
 
-.PHONY: help demo story timeline up invoke test lint build deploy plan status retire script lock clean
+.venv-bench/%/.done: requirements/bench-%.txt
+	@local/programs venv .venv-bench/$* requirements/bench-$*.txt
+
+.PHONY: help demo story timeline up invoke test lint bench build deploy plan status audit retire script lock clean
