@@ -10,9 +10,9 @@ import boto3
 from botocore.config import Config
 from rich.console import Console
 
-from console import plan, retire, status
+from console import audit, plan, retire, status
 
-COMMANDS = {"plan": plan, "status": status, "retire": retire}
+COMMANDS = {"plan": plan, "status": status, "audit": audit, "retire": retire}
 
 WIDTH = 160
 """Columns of what is not read on a terminal."""
