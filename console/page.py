@@ -26,6 +26,7 @@ body{margin:0 auto;padding:1.2rem;max-width:1240px;color:var(--ink);background:v
 font:15px/1.45 system-ui,sans-serif}
 h1{font-size:1.3rem;margin:0}h2{font-size:1rem;margin:1.6rem 0 .4rem}p{margin:.2rem 0;color:var(--dim)}
 form{display:flex;flex-wrap:wrap;gap:.6rem;margin:1rem 0}
+form{align-items:center}input[type=search]{flex:0 1 22rem}
 input,select{font:inherit;color:inherit;background:var(--back);border:1px solid var(--line);border-radius:4px;
 padding:.3rem .5rem;max-width:100%}
 label{display:flex;align-items:center;gap:.4rem}
@@ -35,15 +36,16 @@ border-top:1px solid var(--line)}
 .track{position:relative;height:1.4rem}
 .track i{position:absolute;top:.35rem;width:.7rem;height:.7rem;margin-left:-.35rem;border-radius:50%;
 background:var(--ok)}
-.track i.look{border-radius:2px}.track i.failed{background:var(--bad)}.track i.out{background:var(--out)}
+.track i.look{border-radius:2px}.track i.failed{background:var(--bad);z-index:1}.track i.out{background:var(--out)}
 .track u{position:absolute;top:.2rem;height:1rem;background:var(--gap);border:1px dashed var(--bad)}
 table{width:100%;border-collapse:collapse}th{text-align:left;font-weight:500;color:var(--dim)}
-td,th{padding:.3rem .6rem .3rem 0;border-top:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+td,th{padding:.3rem .6rem .3rem 0;border-top:1px solid var(--line);vertical-align:top}
+td.instance,td.answer,td:last-child{overflow-wrap:anywhere}td.time{white-space:nowrap}td.instance{min-width:11.5rem}
 tr.failed td.answer{color:var(--bad)}tr.out td.answer{color:var(--out)}a{color:inherit}code{font-size:.85em}
 [hidden]{display:none!important}
 @media(max-width:760px){body{padding:.7rem}.lane{grid-template-columns:1fr;gap:0}thead{display:none}
 tr{display:block;border-top:2px solid var(--line);padding:.4rem 0}
-td{display:grid;grid-template-columns:6rem 1fr;border:0;padding:.1rem 0}
+td{display:grid;grid-template-columns:6rem 1fr;overflow-wrap:anywhere;border:0;padding:.1rem 0}
 td::before{content:attr(data-head);color:var(--dim)}td:empty{display:none}}
 """
 
@@ -61,6 +63,10 @@ function choose() {
   }
   document.querySelector('output').textContent = shown + ' commands';
 }
+const asked = new URLSearchParams(location.hash.slice(1));
+form.text.value = asked.get('text') || '';
+form.balancer.value = asked.get('balancer') || '';
+form.failed.checked = asked.has('failed');
 form.addEventListener('input', choose);
 form.addEventListener('submit', event => event.preventDefault());
 choose();
@@ -158,7 +164,7 @@ def _table(entries: tuple[Entry, ...], region: str) -> str:
 def _row(e: Entry, region: str) -> str:
     answer = f"{e.outcome}: {e.reason}" if e.reason else e.outcome
     texts = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.cause, answer, e.speaks)
-    texts = (*texts, "yes" if e.changed else "", f"{e.seconds:g}")
+    texts = (*texts, "yes" if e.changed else "", f"{e.seconds:.1f}")
     cells = "".join(
         f'<td class="{head}" data-head="{head}">{escape(text)}</td>' for head, text in zip(HEADS, texts, strict=False)
     )

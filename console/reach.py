@@ -119,9 +119,14 @@ def _few(names: Collection[str]) -> str:
 
 
 def _closing(around: Surroundings, rule: Rule, port: int) -> tuple[str, ...]:
-    """The balancer's own way first, where it has none but this: else closing it would stop the mail."""
+    """The balancer's own way first, where it has none but this: else closing it would stop the mail.
+
+    Where the balancer's groups are not known, no way of its own can be opened, so nothing is advised.
+    """
     if rule.source is Source.GROUP and rule.value in around.balancer_groups:
         return (f"aws ec2 describe-network-interfaces --filters Name=group-id,Values={rule.value}",)
+    if not around.balancer_groups:
+        return ()
     revoke = f"aws ec2 revoke-security-group-ingress --group-id {rule.group} --security-group-rule-ids {rule.id}"
     return (*_opening(around, rule.group, port), revoke)
 

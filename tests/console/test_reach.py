@@ -71,6 +71,11 @@ def test_a_rule_by_which_alone_the_balancer_comes_in_is_replaced_before_it_is_ta
     assert "--group-id sg-mx --protocol tcp --port 25 --source-group sg-balancer" in way.commands[0]
 
 
+def test_nothing_is_to_be_closed_while_the_balancers_own_way_is_not_known():
+    [way] = ways(replace(HERE, balancer_groups=frozenset(), rules=(rule(Source.IPV4, "0.0.0.0/0"),)), 25)
+    assert (way.who, way.commands) == ("everybody (0.0.0.0/0)", ())
+
+
 def test_only_the_instances_that_carry_the_group_are_concerned():
     [way] = found(rule(Source.IPV4, "0.0.0.0/0", group="sg-other"))
     assert way.instances == ("i-2",)
