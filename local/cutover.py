@@ -170,7 +170,7 @@ class LiveFleet:
         """Hold two conversations open while the context lasts, one in DATA and one after EHLO, and finish them then."""
         network, address = self.instances.network, self.instances.balancers.address(BALANCER)
         held = {
-            kind: Session(network, address, client, f"act-{self._acts}.{kind}", kind == "DATA")
+            kind: Session(network, address, client, f"act-{self._acts}.{kind}.{time.time_ns()}", kind == "DATA")
             for kind, client in (("DATA", "198.51.100.250"), ("idle", "198.51.100.251"))
         }
         yield

@@ -156,10 +156,14 @@ def _deferral(code: int) -> str:
 
 
 def queued(logs: Mapping[str, str]) -> Counter[str]:
-    """How often each message was queued, over the mail logs of all instances."""
-    found: Counter[str] = Counter()
-    for log in logs.values():
+    """How often each message was queued, over the mail logs of all instances.
+
+    A queue manager that begins anew after a reload logs what it finds in its queue once more: the same queue id.
+    """
+    found = set()
+    for instance, log in logs.items():
         for line in log.splitlines():
             if "/qmgr[" in line and "from=<" in line:
-                found[line.partition("from=<")[2].partition("@")[0]] += 1
-    return found
+                before, _, after = line.partition(": from=<")
+                found.add((instance, before.rpartition(" ")[2], after.partition("@")[0]))
+    return Counter(message for _, _, message in found)
