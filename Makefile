@@ -32,6 +32,10 @@ test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
 	@local/programs test
 	@$(PYTHON) -m pytest $(ARGS)
 
+browser: $(VENV)/.done  ## the page of make audit in a real Chromium (by apt, as root)
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || apt-get -qq install -y --no-install-recommends chromium >/dev/null
+	@$(PYTHON) -m pytest tests/console/browser.py $(ARGS)
+
 lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
 	@local/programs lint
 	$(VENV)/bin/ruff check .
@@ -85,4 +89,4 @@ $(VENV)/.done: requirements/dev.txt
 .venv-bench/%/.done: requirements/bench-%.txt
 	@local/programs venv .venv-bench/$* requirements/bench-$*.txt
 
-.PHONY: help demo story timeline up invoke test lint bench build deploy plan status audit retire script lock clean
+.PHONY: help demo story timeline up invoke test browser lint bench build deploy plan status audit retire script lock clean
