@@ -23,6 +23,15 @@ LOW_TOP, LOW = 370, 60
 INK, FAINT, DELIVERED, DEFERRED, DATA_PLANE = "#24292f", "#8c959f", "#1a7f37", "#bc4c00", "#0969da"
 
 
+_BRIEFLY = {
+    "waiting until every launch is held": "holding launches",
+    "switching off: balancer first": "balancer first",
+    "waiting for the balancer to settle": "settling",
+    "switching off: Postfix second": "Postfix second",
+}
+"""Where the words of the log are too many for a picture."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """A run: moments in seconds since its begin, and what was said at which of them, by whom."""
@@ -42,10 +51,10 @@ def draw(run: Recording) -> str:
         "0 bounced, 0 lost, 0 doubled"
     )
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 500" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 455" '
         'font-family="system-ui, sans-serif" font-size="12" role="img">',
         f"<title>{escape(title)}</title>",
-        f'<rect width="{WIDTH}" height="500" rx="6" fill="#ffffff" stroke="{FAINT}"/>',
+        f'<rect width="{WIDTH}" height="455" rx="6" fill="#ffffff" stroke="{FAINT}"/>',
         _text(LEFT, 24, "A live fleet is switched on and off in place, under load", INK, 'font-size="15"'),
         _text(LEFT, 42, f"{title} ({run.clock})", INK),
         *_axis(length),
@@ -93,7 +102,8 @@ def _bars(moments: list[float], length: float, colour: str, base: int, height: i
 def _marks(phases: list[tuple[float, str, str]], length: float) -> list[str]:
     """A line for each phase, its words in rows that do not run into each other."""
     parts, ends = [], [0.0] * 5
-    for at, who, said in phases:
+    for at, who, told in phases:
+        said = _briefly(who, told)
         colour, x = DATA_PLANE if who == "balancer" else INK, _x(at, length)
         # 6.2 units are about as wide as a letter of this size.
         left = min(x, RIGHT - 6.2 * len(said))
@@ -103,6 +113,12 @@ def _marks(phases: list[tuple[float, str, str]], length: float) -> list[str]:
         parts.append(f'<path d="M{x} {y + 3}V{LOW_TOP + LOW}" stroke="{colour}" stroke-dasharray="2 3" fill="none"/>')
         parts.append(_text(round(left + 2, 1), y, said, colour))
     return parts
+
+
+def _briefly(who: str, said: str) -> str:
+    if who == "balancer":
+        return "HAProxy sends the header" if "with the header" in said else "HAProxy sends it no more"
+    return _BRIEFLY.get(said, said)
 
 
 def record() -> Recording:
@@ -126,17 +142,10 @@ def record() -> Recording:
     return Recording(
         delivered=[round(at - begun, 3) for at in outcome.tally.delivered_at],
         deferred=[round(at - begun, 3) for at in outcome.tally.deferred_at],
-        phases=[(round(p.at - begun, 3), p.who, _short(p.who, p.said)) for p in outcome.phases],
+        phases=[(round(p.at - begun, 3), p.who, p.said) for p in outcome.phases],
         longest=outcome.tally.longest,
         clock=f"settle {PARAMETERS['SettleSeconds']} s, retry {RETRY:g} s",
     )
-
-
-def _short(who: str, said: str) -> str:
-    """A phase in the few words that a picture has room for."""
-    if who == "balancer":
-        return "HAProxy sends the header" if "with the header" in said else "HAProxy sends it no more"
-    return said.removeprefix("switching off: ").removeprefix("waiting until ").removeprefix("waiting for ")
 
 
 def main(arguments: list[str]) -> int:

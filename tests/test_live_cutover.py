@@ -69,7 +69,7 @@ def test_an_unknown_story_is_told_in_one_line():
 
 
 def test_the_timeline_shows_each_delivery_deferral_and_phase():
-    phases = [(1.0, "mind", "Postfix first"), (2.0, "balancer", "HAProxy sends the header")]
+    phases = [(1.0, "mind", "Postfix first"), (2.0, "balancer", "mx-1 with the header")]
     picture = draw(Recording([0.1, 0.2, 3.0], [1.5], phases, 6.0, "settle 3 s"))
     texts = [text.text for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
     assert {"Postfix first", "HAProxy sends the header"} <= set(texts)
