@@ -32,6 +32,9 @@ test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
 	@local/programs test
 	@$(PYTHON) -m pytest $(ARGS)
 
+soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}
+
 browser: $(VENV)/.done  ## the page of make audit in a real Chromium (by apt, as root)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || apt-get -qq install -y --no-install-recommends chromium >/dev/null
 	@$(PYTHON) -m pytest tests/console/browser.py $(ARGS)
@@ -89,4 +92,4 @@ $(VENV)/.done: requirements/dev.txt
 .venv-bench/%/.done: requirements/bench-%.txt
 	@local/programs venv .venv-bench/$* requirements/bench-$*.txt
 
-.PHONY: help demo story timeline up invoke test browser lint bench build deploy plan status audit retire script lock clean
+.PHONY: help demo story timeline up invoke test soak browser lint bench build deploy plan status audit retire script lock clean

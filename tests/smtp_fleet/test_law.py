@@ -6,25 +6,23 @@ with and without our hook.
 """
 
 from dataclasses import replace
+from itertools import islice
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from smtp_fleet import orphan
 from smtp_fleet.actions import Send
 from smtp_fleet.evidence import Verb
 from smtp_fleet.fleet import Group, LoadBalancer
-from smtp_fleet.plan import plan
-from tests.smtp_fleet.world import LAG, SETTINGS, SMTP, World
+from tests.smtp_fleet.world import LAG, SMTP, World
 
 
 def settle(world):
     """Let everything be delivered and time pass until nothing more happens; gives the last reason."""
     quiet = 0
     for _ in range(200):
-        fleets = [(plan, world.fleet()), *((orphan.plan, fleet) for fleet in world.orphans())]
-        decisions = [planned(fleet, SETTINGS) for planned, fleet in fleets]
+        decisions = world.plans()
         for action in (action for decision in decisions for action in decision.actions):
             world.do(action)
         # An instance that expects is looked at again for ever.
@@ -56,13 +54,11 @@ class History(RuleBasedStateMachine):
         self.world = World(tags={"mx-1": "enabled"}, balancers={"mx-1": LoadBalancer("mx-1", (SMTP,))})
         self.launches = 0
 
-    @rule(crash_after=st.none() | st.integers(0, 3))
+    @rule(crash_after=st.none() | st.integers(0, 5))
     def wake(self, crash_after):
-        for action in plan(self.world.fleet(), SETTINGS).actions[:crash_after]:
-            self.world.do(action)
-        for fleet in self.world.orphans():
-            for action in orphan.plan(fleet, SETTINGS).actions[:crash_after]:
-                self.world.do(action)
+        writes = (w for told in self.world.plans() for action in told.actions for w in self.world.writes(action))
+        for _, write in islice(writes, crash_after):
+            write()
 
     @rule(seconds=st.sampled_from([1, 9, 31, 46, 60, 301, 601]))
     def time_passes(self, seconds):

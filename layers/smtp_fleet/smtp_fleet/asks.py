@@ -30,7 +30,9 @@ def sends(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
     wanted += [(m, Verb.LOOK, ports) for m, ports in look.items() if m not in change]
     asks: dict[Ask, list[Machine]] = {}
     for m, verb, ports in sorted(wanted, key=lambda each: each[0].machine):
-        ask = _ask(fleet, m, verb, frozenset(ports), after.get(m.machine, ANY))
+        # What an instance could not do is asked again each check interval: it may have been mended meanwhile.
+        tried = m.record.asked_at > max(after.get(m.machine, ANY), fleet.now - views[0].settings.check_interval)
+        ask = _ask(fleet, m, verb, frozenset(ports), after.get(m.machine, ANY), tried)
         if ask:
             asks.setdefault(ask, []).append(m.machine)
     return tuple(Send(ask, tuple(machines)) for ask, machines in asks.items())
@@ -54,14 +56,14 @@ def _whole_set(m: Member) -> set[int]:
     return set(m.expected_ports | m.record.proxy)
 
 
-def _ask(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], after: int) -> Ask | None:
-    """A new ask goes out at once; the same again only when the last one is neither out nor met with a refusal.
+def _ask(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], after: int, tried: bool) -> Ask | None:
+    """A new ask goes out at once; the same again only when the last one is neither out nor lately met with a refusal.
 
     A look never overtakes an ask that is out: it would hide what was asked.
     """
     last, standing = m.record.ask, m.record.standing(fleet.now)
     same = last is not None and (last.verb, last.ports) == (verb, ports)
-    refused = standing is Standing.CANNOT and m.record.asked_at > after
+    refused = standing is Standing.CANNOT and tried
     waits = standing is Standing.OUT and (same or verb is Verb.LOOK)
     if not m.machine.volume or waits or (same and refused):
         return None

@@ -31,7 +31,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     if concerned:
         records = [m.record for m in fleet.members]
         ask = Ask(Verb.EXPECT, NOTHING, next_epoch(Verb.EXPECT, NOTHING, records, now))
-        due = tuple(m.machine for m in concerned if m.machine.volume and not m.pooled and _is_due(m, now))
+        due = tuple(m.machine for m in concerned if m.machine.volume and not m.pooled and _is_due(m, now, settings))
         sent = (Send(ask, due),) if due else ()
         reason, said = "a group left its fleet: letting its instances go", launch.left_in_pool(concerned)
         return Plan(reason, (*sent, *admit), not_yet=len(said) < len(concerned), findings=said)
@@ -49,6 +49,9 @@ def _concerns(m: Member) -> bool:
     return record.ask is not None and not let_go and record.outcome is not Outcome.EDITED
 
 
-def _is_due(m: Member, now: int) -> bool:
+def _is_due(m: Member, now: int, settings: MindSettings) -> bool:
+    """Whether to ask a machine to let go now: what it could not do is asked again each check interval."""
     asked_so = m.record.ask is not None and m.record.ask.verb is Verb.EXPECT and not m.expected_ports
-    return not asked_so or m.record.standing(now) is Standing.FREE
+    standing = m.record.standing(now)
+    again = standing is Standing.CANNOT and m.record.asked_at <= now - settings.check_interval
+    return not asked_so or standing is Standing.FREE or again
