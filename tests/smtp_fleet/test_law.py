@@ -157,5 +157,5 @@ class History(RuleBasedStateMachine):
         assert self.world.broken_law() == []
 
 
-History.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+History.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestTheLaw = History.TestCase

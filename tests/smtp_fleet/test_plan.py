@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smtp_fleet import orphan
 from smtp_fleet.actions import (
     Admit,
     DeleteHook,
@@ -269,6 +270,18 @@ def test_disabled_lets_postfix_go_only_when_the_balancer_has_settled():
     assert (soon.actions, soon.again_in) == ((), 50)
     later = told(balancer(), tag="disabled", members=[expecting])
     assert later.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (Machine("i-1", "vol-1"),)),)
+
+
+@pytest.mark.parametrize(("ago", "again"), [(SETTINGS.check_interval - 1, False), (SETTINGS.check_interval, True)])
+def test_what_could_not_be_let_go_is_asked_again_each_check_interval(ago, again):
+    """A single answer that was no verdict would otherwise leave an instance deferring mail for ever."""
+    let_go = Ask(Verb.EXPECT, frozenset(), NOW - ago)
+    bug = one(waits=False, ask=let_go, asked_at=NOW - ago, answered=let_go.epoch, outcome=Outcome.BUG)
+    sends = [Send(let_go, (bug.machine,))] if again else []
+    decision = told(balancer(), tag="disabled", members=[bug], groups=[group("CONTINUE")])
+    assert [action for action in decision.actions if isinstance(action, Send)] == sends
+    left = replace(fleet(groups=[group()], members=[bug]), off_since={("group:mx", 0): LONG_AGO})
+    assert [action for action in orphan.plan(left, SETTINGS).actions if isinstance(action, Send)] == sends
 
 
 def test_disabled_ends_also_what_only_the_old_tag_named():
