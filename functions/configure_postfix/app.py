@@ -1,5 +1,6 @@
 """Sends the fleet's asks to its instances by SSM Run Command and completes the launches that it admits."""
 
+import gc
 import os
 import time
 from functools import partial
@@ -16,10 +17,13 @@ metrics = Metrics()
 say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.HandSettings, os.environ)
 client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+gc.disable()  # clients stay: looking through them for garbage is a tenth of a start
 commands = ssm.Commands(client("ssm"), told)
 groups = autoscaling.Groups(client("autoscaling"))
 rows = ledger.Ledger(client("dynamodb"), told.ledger_table)
 asks = sqs.Queue(client("sqs"), told.asks_queue_url)
+gc.freeze()
+gc.enable()
 
 
 @metrics.log_metrics

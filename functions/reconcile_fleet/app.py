@@ -1,5 +1,6 @@
 """Brings each fleet of tagged load balancers to what its tags ask for, in the safe order."""
 
+import gc
 import os
 import time
 from functools import partial
@@ -16,6 +17,7 @@ metrics = Metrics()
 say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.MindSettings, os.environ)
 client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+gc.disable()  # clients stay: looking through them for garbage is a tenth of a start
 queue = client("sqs")
 aws = observe.Gateways(
     balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
@@ -26,6 +28,8 @@ aws = observe.Gateways(
     wakes=sqs.Queue(queue, told.wakes_queue_url),
     asks=sqs.Queue(queue, told.asks_queue_url),
 )
+gc.freeze()
+gc.enable()
 
 
 @metrics.log_metrics
