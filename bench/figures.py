@@ -17,7 +17,7 @@ class Used:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a contender: what it used, calls on ELB and tagging, those on others, what it said, its exit status."""
+    """One run of a contender: what it used, calls on ELB and tagging, those on others, its words, its exit status."""
 
     used: Used
     calls: int
