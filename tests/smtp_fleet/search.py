@@ -332,10 +332,11 @@ def _of_people(state: State) -> Iterator[tuple[str, State]]:
         after.balancers["mx-1"] = replace(b, backend={25: ()})
         after.sent_until["mx-1", 25] = world.now + LAG
         yield "the policy is removed by hand", (after, _less(limits, "vanished"))
-    # What is overwritten while somebody sends, or after fresh evidence, is found and repaired, not prevented.
+    # What is overwritten while somebody sends, or after fresh evidence, is found and repaired, not prevented; so is a
+    # launch that is overwritten while it waits: it is admitted on what it answered last.
     if limits.overwritten and not _sends(world) and ("mx-1", 25) not in world.off_since:
         for i, x in world.instances.items():
-            if x.expects:
+            if x.expects and x.state == "InService":
                 after = clone(world)
                 after.instances[i].expects = frozenset()
                 yield f"{i} is overwritten by hand", (after, _less(limits, "overwritten"))
