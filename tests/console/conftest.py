@@ -9,9 +9,12 @@ from tests.console.deployed import client_of
 from tests.console.test_retire import TEMPLATE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def told():
-    """The story once it is told: `mx` behind mx-1 in service, `old` behind mx-old taken off; clients with its stack."""
+    """The story once it is told: `mx` behind mx-1 in service, `old` behind mx-old taken off; clients with its stack.
+
+    Anew for each module: a Region does not outlive a test that has a strict account of its own.
+    """
     with Region(TEMPLATE, PARAMETERS) as region:
         instances = StandIns(region, agent_delay=0.2)
         try:
