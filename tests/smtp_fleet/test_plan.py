@@ -234,10 +234,18 @@ def test_one_that_cannot_is_rejected_and_named_and_the_others_are_asked():
 
 
 def test_a_bug_of_ours_costs_no_instance():
-    bug = one("i-1", ask=EXPECT, answered=NOW, outcome=Outcome.BUG, reason="no verdict: Failed")
+    bug = one("i-1", ask=EXPECT, asked_at=NOW, answered=NOW, outcome=Outcome.BUG, reason="no verdict: Failed")
     decision = told(balancer(sends=True), groups=[group()], members=[bug])
     assert decision.actions == ()
     assert decision.findings == ("i-1 cannot expect the header: no verdict: Failed",)
+
+
+@pytest.mark.parametrize(("ago", "again"), [(SETTINGS.check_interval - 1, False), (SETTINGS.check_interval, True)])
+def test_one_in_service_that_cannot_is_asked_again_each_check_interval(ago, again):
+    """Somebody may have mended it meanwhile; until then it is sent what it does not expect."""
+    refused = serving(verb=Verb.EXPECT, ago=ago, outcome=Outcome.REFUSED, proxy=frozenset())
+    decision = told(balancer(sends=True), groups=[group()], members=[refused])
+    assert [a.machines for a in decision.actions if isinstance(a, Send)] == ([(MX1,)] if again else [])
 
 
 def test_a_lost_ask_is_repeated_with_the_same_epoch():

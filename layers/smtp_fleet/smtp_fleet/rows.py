@@ -62,10 +62,10 @@ def _protecting(view: View, refused: bool) -> Row:
     not_expecting = view.speaking(Speaks.PLAIN, Speaks.UNKNOWN)
     cannot = tuple(m for m in not_expecting if m.record.standing(view.fleet.now) is Standing.CANNOT)
     if cannot:
-        others = tuple(m for m in not_expecting if m not in cannot)
         named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in cannot)
         reason = "an instance cannot expect the header"
         reject = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS)
+        others = tuple(m for m in not_expecting if m not in reject)
         return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=(*odd, *named))
     if not_expecting:
         return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
