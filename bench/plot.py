@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-WIDTH, LABEL, VALUE, LINE, HEAD = 760, 210, 120, 24, 40
+WIDTH, LABEL, VALUE, LINE, HEAD = 780, 230, 120, 24, 40
 OURS, OTHERS, INK = "#1f77b4", "#9aa5b1", "#6b7280"
 
 Bar = tuple[str, float, str, bool]
