@@ -40,6 +40,7 @@ def told(story):
     seen["policies"] = story.create_balancer("mx-1", TAG)
     [seen["hook"]] = story.create_group("mx", "mx-1")
     attach_a_target_group(story, "mx", 8080)
+    keep_a_warm_pool(story, "mx")
     seen["instance"], seen["state at launch"] = story.launch("mx")
     seen["states"] = story.await_service("mx")
     seen["mail after"] = story.send_mail("mx-1", seen["instance"])
@@ -94,6 +95,12 @@ def attach_a_target_group(story, group, port):
     story.region.client("autoscaling").attach_load_balancer_target_groups(
         AutoScalingGroupName=group, TargetGroupARNs=arns
     )
+    story.quiet()
+
+
+def keep_a_warm_pool(story, group):
+    """Its instances are told by a call of its own."""
+    story.region.client("autoscaling").put_warm_pool(AutoScalingGroupName=group, MinSize=0)
     story.quiet()
 
 
