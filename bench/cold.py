@@ -58,7 +58,8 @@ def measure(region: Region, layer: Path, plain: Path, rounds: int, tell: Callabl
 
 def first_events(url: str) -> dict[str, dict[str, Any]]:
     """For each function an event that asks little: an untagged balancer, an old ask, a stack that is created."""
-    stale = {"kind": "ask", "instance": "i-0123456789abcdef0", "volume": "vol-0123456789abcdef0", "asked_at": 1}
+    machine = {"instance": "i-0123456789abcdef0", "volume": "vol-0123456789abcdef0", "asked_at": 1}
+    stale = {"kind": "ask", "machines": [machine]}
     created = {"RequestType": "Create", "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}
     return {
         "ReconcileFleetFunction": batch(wake("web")),

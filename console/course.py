@@ -28,8 +28,9 @@ from smtp_fleet.actions import (
     Send,
     SetPolicies,
 )
-from smtp_fleet.evidence import Answer, Machine, Outcome, Record, Verb, answered, asked
+from smtp_fleet.evidence import Answer, Machine, Record, Verb, answered, asked
 from smtp_fleet.fleet import Attachment, Fleet, Group, Hook, LoadBalancer, Member, Refusal
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
 

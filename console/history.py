@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from smtp_fleet.evidence import Ask, Invocation, Outcome, Verb, believe
+from smtp_fleet.evidence import Ask, Invocation, Verb, believe
+from smtp_fleet.outcome import Outcome
 
 KEPT_BY_AWS = 30 * 86_400
 """Seconds for which Systems Manager keeps the command history (Run Command user guide)."""

@@ -12,8 +12,9 @@ from local.region import Region
 from local.strict import ssm
 from local.strict.given import in_state, instance_ids
 from local.world import CODES, World
-from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
+from smtp_fleet.evidence import Ask, Machine, Record, Verb
 from smtp_fleet.ledger import Ledger
+from smtp_fleet.outcome import Outcome
 
 
 def build(region: Region, world: World) -> None:

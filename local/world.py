@@ -13,7 +13,7 @@ from typing import Any
 from local.shape import NEEDED, Mistake, a_list_of, an_object_of, by, flag, one_of, or_null, text, whole, wrong
 from local.strict.elb import POLICY_TYPES
 from local.strict.given import STATES
-from smtp_fleet.evidence import Outcome
+from smtp_fleet.outcome import Outcome
 
 CODES = {"ok": 0, "not-ready": 10, "broken": 11, "refused": 12, "edited": 13, "older-epoch": 14, "failed": 15}
 """The classes of the document's verdict, with their exit codes."""

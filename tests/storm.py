@@ -55,6 +55,7 @@ class Queue:
     """A queue of the storm's own clock, in the place of `smtp_fleet.sqs.Queue`."""
 
     clock: Any
+    url: str = "asks"
     messages: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
 
@@ -212,14 +213,15 @@ class Storm:
             wakes=self.wakes,  # type: ignore[arg-type]
             asks=self.asks,  # type: ignore[arg-type]
         )
-        return Mind(SETTINGS, aws, self.clock, self.says, lambda *_: None)
+        return Mind(SETTINGS, aws, self.clock, self.says, lambda *_: None, lambda: 100)
 
     def hand(self) -> Hand:
         told = HandSettings("configure-postfix", "postscreen", "none", "ledger", "asks")
         groups = autoscaling.Groups(self.ours["autoscaling"])
         rows = ledger.Ledger(self.ours["dynamodb"], "ledger")
         commands = ssm.Commands(self.ours["ssm"], told)
-        return Hand(commands, groups, rows, self.asks, self.clock, self.says, lambda *_: None)  # type: ignore[arg-type]
+        asks: Any = self.asks
+        return Hand(commands, groups, rows, asks, self.clock, self.says, lambda *_: None, lambda: 100)
 
     def says(self, phrase: str, **keys: Any) -> None:
         self.tell(f"{phrase} {keys.get('actions') or keys.get('error') or ''}")

@@ -30,5 +30,9 @@ gc.enable()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle a batch of asks and admissions, and name those that must be tried again."""
-    working = hand.Hand(commands, groups, rows, asks, lambda: int(time.time()), say, count)
-    return sqs.failures(working.work(sqs.bodies(event)))
+
+    def left() -> float:
+        return float(context.get_remaining_time_in_millis()) / 1000
+
+    working = hand.Hand(commands, groups, rows, asks, lambda: int(time.time()), say, count, left)
+    return sqs.failures(working.work(sqs.bodies(event), again=sqs.received_before(event)))

@@ -36,5 +36,9 @@ gc.enable()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle a batch of wakes, and name those that must be tried again."""
-    woken = mind.Mind(told, aws, lambda: int(time.time()), say, count)
+
+    def left() -> float:
+        return float(context.get_remaining_time_in_millis()) / 1000
+
+    woken = mind.Mind(told, aws, lambda: int(time.time()), say, count, left)
     return sqs.failures(woken.wake(sqs.bodies(event), holder=context.aws_request_id))

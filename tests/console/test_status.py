@@ -8,8 +8,9 @@ import pytest
 
 from console import status
 from console.standing import standing
-from smtp_fleet.evidence import Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
+from smtp_fleet.evidence import Answer, Ask, Machine, Record, Verb, answered, asked
 from smtp_fleet.fleet import Fleet, Listener, LoadBalancer, Member
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.tag import Tags, wish
 from tests.console.deployed import run
 from tests.console.test_retire import denied

@@ -23,7 +23,7 @@ DOCUMENT = {
 
 @dataclass
 class Stack:
-    """The stack's parts over one account; `said` holds each phrase with its keys."""
+    """The stack's parts over one account; `said` holds each phrase with its keys, `left` the seconds that are left."""
 
     client: object
     settings: object
@@ -32,6 +32,7 @@ class Stack:
     said: list = field(default_factory=list)
     counted: list = field(default_factory=list)
     now: int = 2_000_000_000
+    left: float = 100
 
     def say(self, phrase, **keys):
         self.said.append((phrase, keys))
@@ -62,12 +63,14 @@ class Stack:
             wakes=self.queue("wakes"),
             asks=self.queue("asks"),
         )
-        return Mind(replace(self.settings, **changes), gateways, lambda: self.now, self.say, self.count)
+        settings = replace(self.settings, **changes)
+        return Mind(settings, gateways, lambda: self.now, self.say, self.count, lambda: self.left)
 
     def hand(self):
         commands = ssm.Commands(self.client("ssm"), self.hand_settings)
         groups = autoscaling.Groups(self.client("autoscaling"))
-        return Hand(commands, groups, self.ledger, self.queue("asks"), lambda: self.now, self.say, self.count)
+        asks = self.queue("asks")
+        return Hand(commands, groups, self.ledger, asks, lambda: self.now, self.say, self.count, lambda: self.left)
 
     def wake(self, *balancers, holder="me", **changes):
         """Wake the mind for some balancers, or, without names, for the sweep."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smtp_fleet.actions import Send
-from smtp_fleet.evidence import Machine, Outcome, Record, Verb
+from smtp_fleet.evidence import Machine, Record, Verb
 from smtp_fleet.fleet import Group, LoadBalancer
+from smtp_fleet.outcome import Outcome
 from tests.smtp_fleet.world import BEGUN, LAG, SETTINGS, SMTP, Instance, Told, World
 
 AGES = (0, 1, 30, 45, LAG, SETTINGS.settle, 300, 600, 900, 3600, 86_400)
@@ -437,12 +438,16 @@ def _facts(world: World) -> Any:
     for port, a in world.attachments.items():
         facts.append((port, min(a.times, 4)))
         take(a.at)
+    for name, breaker in sorted(world.breakers.items()):
+        facts.append((name, breaker.given_up))
+        take(breaker.at)
     for i, x in sorted(world.instances.items()):
         facts.append((i, x.volume, x.state, x.expects, x.able, x.result))
         times += (x.launched_at, x.fence)
     for m, r in sorted(world.records.items()):
         facts.append((m, r.outcome, r.proxy, r.plain, r.admitted, min(r.overwritten, 3), _ask(r), r.answered == 0))
-        times += (r.asked_at, r.answered, r.stored, r.ask.epoch if r.ask else 0)
+        facts.append((r.unheard > 0, min(r.tries, 4)))
+        times += (r.asked_at, r.answered, r.stored, r.ask.epoch if r.ask else 0, r.admitted_at, r.held_at)
     for m, a in world.queue:
         facts.append((m, a.verb, a.ports))
         take(a.epoch)

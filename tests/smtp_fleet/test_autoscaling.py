@@ -1,10 +1,12 @@
 """The gateway to Auto Scaling: our hook, read back, and launches let go once."""
 
+import re
+
 import pytest
 
 from smtp_fleet.actions import PutHook
 from smtp_fleet.autoscaling import Groups
-from smtp_fleet.elb import NotReadBack
+from smtp_fleet.faults import NotReadBack
 from smtp_fleet.fleet import Group, Hook
 
 PUT = PutHook("mx", "ABANDON", 900, anew=True)
@@ -19,7 +21,9 @@ def gateway(stack):
 
 def test_groups_are_read_with_balancers_and_states(stack, gateway):
     [instance] = stack.scale(1)
-    assert gateway.all() == [Group("mx", frozenset({"mx-1"}), {instance: "InService"})]
+    [group] = gateway.all()
+    assert group == Group("mx", frozenset({"mx-1"}), {instance: "InService"}, configuration=group.configuration)
+    assert re.fullmatch("lt-[0-9a-f]{17} ?", group.configuration)
     assert gateway.groups_of([instance, "i-0123456789abcdef0"]) == {"mx"}
 
 

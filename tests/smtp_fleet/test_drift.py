@@ -7,7 +7,8 @@ import pytest
 
 from local.strict import ssm as agents
 from smtp_fleet.actions import Refuse, Send, SetPolicies
-from smtp_fleet.evidence import REMEMBERED, Answer, Ask, Machine, Outcome, Record, Verb, answered, asked
+from smtp_fleet.evidence import REMEMBERED, Answer, Ask, Machine, Record, Verb, answered, asked
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.tag import tags as read
 from smtp_fleet.tag import wish
 from tests.smtp_fleet.search import start

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from smtp_fleet.actions import SetPolicies
-from smtp_fleet.elb import LoadBalancers, NotReadBack
+from smtp_fleet.elb import LoadBalancers
+from smtp_fleet.faults import NotReadBack
 from smtp_fleet.fleet import Listener
 from smtp_fleet.tag import Tags
 

@@ -10,12 +10,10 @@ from hypothesis import strategies as st
 from smtp_fleet.evidence import (
     ASK_WAIT,
     COMMAND_WAIT,
-    RETRY_WAIT,
     Answer,
     Ask,
     Invocation,
     Machine,
-    Outcome,
     Record,
     Speaks,
     Standing,
@@ -25,6 +23,7 @@ from smtp_fleet.evidence import (
     believe,
     next_epoch,
 )
+from smtp_fleet.outcome import RETRY_WAIT, Outcome
 
 ASK = Ask(Verb.EXPECT, frozenset({25}), 1000)
 MACHINE = Machine("i-1", "vol-1")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb, asked
+from smtp_fleet.evidence import Ask, Machine, Record, Verb, asked
 from smtp_fleet.ledger import Superseded
+from smtp_fleet.outcome import Outcome
 
 PORTS = st.frozensets(st.integers(1, 65535), max_size=4)
 NUMBER = st.integers(0, 2**40)

@@ -263,7 +263,7 @@ def test_our_hook_is_put_on_a_group_behind_a_sending_balancer(stack):
         "ABANDON",
         900,
     )
-    assert stack.ledger.hooked_since(["mx"]) == {"mx": stack.now}
+    assert stack.ledger.groups(["mx"])[0] == {"mx": stack.now}
 
 
 def test_an_ask_is_in_the_ledger_before_it_is_sent(stack, calls):
@@ -272,8 +272,9 @@ def test_an_ask_is_in_the_ledger_before_it_is_sent(stack, calls):
     stack.wake("mx-1")
     assert calls.index(PUT, calls.index(PUT) + 1) < calls.index("sqs:SendMessage")  # the first put is the lease
     [ask] = stack.received("asks").values()
-    [record] = stack.ledger.records([Machine(instance, ask["volume"])]).values()
-    assert (ask["kind"], ask["instance"], ask["asked_at"]) == ("ask", instance, record.asked_at)
+    [machine] = ask["machines"]
+    [record] = stack.ledger.records([Machine(instance, machine["volume"])]).values()
+    assert (ask["kind"], machine["instance"], machine["asked_at"]) == ("ask", instance, record.asked_at)
     assert record.ask is not None
     assert (record.ask.verb.value, record.ask.ports, record.ask.epoch) == ("expect", {25}, stack.now)
 
@@ -290,7 +291,8 @@ def test_a_row_that_the_hand_wrote_meanwhile_is_no_fault(stack, monkeypatch):
     fleet_with_launch(stack)
     stack.wake("mx-1")
     [message] = stack.received("asks").values()
-    machine = Machine(message["instance"], message["volume"])
+    [told] = message["machines"]
+    machine = Machine(told["instance"], told["volume"])
     stack.now += ASK_WAIT
     real = Ledger.write
 
@@ -315,8 +317,9 @@ def test_an_admission_is_in_the_ledger_before_it_is_sent(stack, calls):
     calls.clear()
     stack.wake("mx-1")
     [admission] = stack.received("asks").values()
-    assert (admission["kind"], admission["instance"], admission["group"]) == ("admit", instance, "mx")
-    [record] = stack.ledger.records([Machine(instance, admission["volume"])]).values()
+    [machine] = admission["machines"]
+    assert (admission["kind"], machine["instance"], machine["group"]) == ("admit", instance, "mx")
+    [record] = stack.ledger.records([Machine(instance, machine["volume"])]).values()
     assert (record.admitted, record.proxy) == (True, {25})
     assert calls.count(PUT) == 3  # the lease, the answer, the admission
     assert max(i for i, call in enumerate(calls) if call == PUT) < calls.index("sqs:SendMessage")

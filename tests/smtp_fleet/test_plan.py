@@ -13,16 +13,20 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetOff,
+    Hold,
     PutHook,
     RecordAttachment,
+    RecordBreaker,
     RecordOff,
     Refuse,
     Reject,
     Send,
     SetPolicies,
 )
-from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
-from smtp_fleet.fleet import Fleet, Group, Hook, Listener, LoadBalancer, Member, Refusal
+from smtp_fleet.breaker import ONE_EACH, OPENS_AT
+from smtp_fleet.evidence import Ask, Machine, Record, Verb
+from smtp_fleet.fleet import Breaker, Fleet, Group, Hook, Listener, LoadBalancer, Member, Refusal
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan
 from smtp_fleet.tag import Mode, Tags, wish
 from tests.smtp_fleet.world import SETTINGS, SMTP, World
@@ -228,7 +232,8 @@ def test_one_that_cannot_is_rejected_and_named_and_the_others_are_asked():
     assert decision.reason == "an instance cannot expect the header"
     assert decision.actions == (
         Send(EXPECT, (Machine("i-2", "vol-1"),)),
-        Reject(Machine("i-1", "vol-1"), "mx", "two listeners"),
+        RecordBreaker("mx", Breaker(("i-1",), NOW, "", "two listeners")),
+        Reject(Machine("i-1", "vol-1"), "mx", "two listeners", Outcome.REFUSED),
     )
     assert decision.findings == ("i-1 cannot expect the header: two listeners",)
 
@@ -236,7 +241,7 @@ def test_one_that_cannot_is_rejected_and_named_and_the_others_are_asked():
 def test_a_bug_of_ours_costs_no_instance():
     bug = one("i-1", ask=EXPECT, asked_at=NOW, answered=NOW, outcome=Outcome.BUG, reason="no verdict: Failed")
     decision = told(balancer(sends=True), groups=[group()], members=[bug])
-    assert decision.actions == ()
+    assert decision.actions == (Hold(Machine("i-1", "vol-1"), "mx"),)
     assert decision.findings == ("i-1 cannot expect the header: no verdict: Failed",)
 
 
@@ -489,8 +494,11 @@ def fleets(draw):
     for n in range(draw(st.integers(0, 3))):
         record = replace(draw(RECORDS), machine=Machine(f"i-{n}", draw(st.sampled_from(["vol", ""]))))
         waits = draw(st.booleans())
-        members.append(Member(record, "mx", waits, serves=record.admitted or not waits or draw(st.booleans())))
-    return Fleet(NOW, tuple(balancers), wishes, tuple(groups), tuple(members), off)
+        serves, launched_at = record.admitted or not waits or draw(st.booleans()), draw(st.sampled_from([0, NOW - 800]))
+        members.append(Member(record, "mx", waits, serves, launched_at))
+    given_up = draw(st.sampled_from([(), ("i-7",), ("i-7", "i-8", "i-9")]))
+    breaker = Breaker(given_up, draw(st.sampled_from([NOW - 10, LONG_AGO])), draw(st.sampled_from(["", "lt-1 2"])))
+    return Fleet(NOW, tuple(balancers), wishes, tuple(groups), tuple(members), off, breakers={"mx": breaker})
 
 
 EVERY = settings(max_examples=800, deadline=None)
@@ -561,10 +569,22 @@ def test_a_launch_that_does_not_expect_is_let_in_only_after_settling(f):
 
 @EVERY
 @given(fleets())
-def test_only_disabled_takes_a_policy_off(f):
+def test_only_disabled_takes_a_policy_off_or_that_nobody_expects_and_launches_fail(f):
     for action in acts(plan(f, SETTINGS), SetPolicies):
-        if not action.sends:
-            assert f.wishes[action.balancer].mode is Mode.DISABLED
+        if not action.sends and f.wishes[action.balancer].mode is not Mode.DISABLED:
+            assert len(f.breakers["mx"].given_up) == 3
+            assert not any(action.port in m.record.proxy for m in f.members)
+            assert f.wishes[action.balancer].mode is Mode.ENABLED
+
+
+@EVERY
+@given(fleets())
+def test_an_open_breaker_lets_one_launch_an_hour_be_given_up_and_no_more(f):
+    known = f.breakers["mx"] if f.groups and f.breakers["mx"].configuration == f.groups[0].configuration else None
+    given_up = known.given_up if known else ()
+    one_more = known is not None and known.at + ONE_EACH <= NOW
+    rejected = {action.machine.instance_id for action in acts(plan(f, SETTINGS), Reject)} - set(given_up)
+    assert len(rejected) <= max(OPENS_AT - len(given_up), int(one_more))
 
 
 @EVERY

@@ -100,7 +100,7 @@ def answer_without_epoch_check(patch):
 
 def ask_sent_before_it_is_in_the_ledger(patch):
     real = worlds.World._send
-    patch(worlds.World, "_send", lambda *each: real(*each)[::-1])
+    patch(worlds.World, "_send", lambda *each: [*real(*each)[-1:], *real(*each)[:-1]])
 
 
 def abort_before_settling(patch):

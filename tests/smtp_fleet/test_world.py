@@ -42,6 +42,6 @@ def test_the_single_writes_of_an_action_are_those_of_the_mind(action, more):
     world, aws = sending(live=True), MagicMock()
     fleet = world.fleet()
     fleet = replace(fleet, members=tuple(replace(m, record=replace(m.record, admitted=False)) for m in fleet.members))
-    Actor(aws, lambda: world.now, lambda *_: None).act(fleet, Plan("", (action,)), "")
+    Actor(aws, lambda: world.now, lambda *_: None, lambda: 100).act(fleet, Plan("", (action,)), "")
     called = [name for name, _, _ in aws.mock_calls if name not in NOT_IN_THE_MODEL and name.count(".") == 1]
     assert [name for call in called for name in (MEANS | more)[call]] == [name for name, _ in world.writes(action)]

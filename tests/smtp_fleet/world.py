@@ -9,20 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from smtp_fleet import orphan
 from smtp_fleet.actions import (
     Action,
     Admit,
+    CloseBreaker,
     DeleteHook,
     DeletePolicy,
     Forget,
     ForgetAttachment,
     ForgetOff,
+    Hold,
     Plan,
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBreaker,
     RecordOff,
     Refuse,
     Reject,
@@ -30,9 +34,10 @@ from smtp_fleet.actions import (
     Send,
     SetPolicies,
 )
-from smtp_fleet.evidence import CONTRACT, Ask, Invocation, Machine, Outcome, Record, Verb, answered, asked, believe
+from smtp_fleet.evidence import CONTRACT, Answer, Ask, Invocation, Machine, Record, Verb, answered, asked, believe
 from smtp_fleet.fleet import (
     Attachment,
+    Breaker,
     Fleet,
     Group,
     Hook,
@@ -44,6 +49,7 @@ from smtp_fleet.fleet import (
     member,
     ours,
 )
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.tag import Tags, wish
@@ -62,6 +68,7 @@ SETTINGS = MindSettings(
     settle=60,
     check_interval=3600,
     hook_timeout=900,
+    agent_wait=720,
     group_name_pattern="*",
     ledger_table="ledger",
     wakes_queue_url="wakes",
@@ -138,6 +145,7 @@ class World:
     admissions: list[tuple[Machine, str]] = field(default_factory=list)
     refusals: dict[int, Refusal] = field(default_factory=dict)
     attachments: dict[int, Attachment] = field(default_factory=dict)
+    breakers: dict[str, Breaker] = field(default_factory=dict)
 
     def fleet(self) -> Fleet:
         """What the mind would observe now."""
@@ -170,6 +178,7 @@ class World:
             dict(self.off_since),
             dict(self.refusals),
             dict(self.attachments),
+            dict(self.breakers),
         )
 
     def orphans(self) -> list[Fleet]:
@@ -239,7 +248,12 @@ class World:
                     ("record_off", lambda: self.off_since.setdefault((balancer, port), self.now)),
                 ]
             case Send(ask, machines):
-                return [write for machine in machines for write in self._send(machine, ask, cause)]
+                return self._send(machines, ask, cause)
+            case Reject(machine, _, reason, outcome):
+                return [
+                    ("record the outcome", lambda: self._give_up(machine, outcome, reason)),
+                    ("message reject", lambda: self._end(machine)),
+                ]
             case Admit(machine, group):
                 return [
                     ("mark admitted", lambda: self._mark(machine, True)),
@@ -258,11 +272,9 @@ class World:
             case _:
                 return [(type(action).__name__, lambda: self._write(action))]
 
-    def _send(self, machine: Machine, ask: Ask, cause: str) -> list[Write]:
-        return [
-            ("write ask", lambda: self._ask(machine, ask, cause)),
-            ("message ask", lambda: self.queue.append((machine, ask))),
-        ]
+    def _send(self, machines: tuple[Machine, ...], ask: Ask, cause: str) -> list[Write]:
+        asks = [("write ask", partial(self._ask, machine, ask, cause)) for machine in machines]
+        return [*asks, ("message ask", lambda: self.queue.extend((machine, ask) for machine in machines))]
 
     def _ask(self, machine: Machine, ask: Ask, cause: str) -> None:
         old = self.records.get(machine, Record(machine))
@@ -270,7 +282,18 @@ class World:
         self.records[machine] = asked(old, ask, self.now, cause)
 
     def _mark(self, machine: Machine, admitted: bool) -> None:
-        self.records[machine] = replace(self.records.get(machine, Record(machine)), admitted=admitted)
+        at = self.now if admitted else 0
+        record = self.records.get(machine, Record(machine))
+        self.records[machine] = replace(record, admitted=admitted, admitted_at=at)
+
+    def _give_up(self, machine: Machine, outcome: Outcome, reason: str) -> None:
+        record = self.records[machine]
+        if record.ask and record.outcome is not outcome:
+            self.records[machine] = answered(record, Answer(record.ask.epoch, outcome, reason=reason))
+
+    def _end(self, machine: Machine) -> None:
+        if self._waits(machine):
+            del self.instances[machine.instance_id]
 
     def _hook(self, group: str, hook: Hook | None) -> None:
         self.groups[group] = replace(self.groups[group], hook=hook)
@@ -302,9 +325,12 @@ class World:
                 self.attachments.pop(port, None)
             case Forget(machine):
                 self.records.pop(machine, None)
-            case Reject(machine):
-                if self._waits(machine):
-                    del self.instances[machine.instance_id]
+            case RecordBreaker(group, breaker):
+                self.breakers[group] = breaker
+            case CloseBreaker(group):
+                self.breakers.pop(group, None)
+            case Hold(machine):
+                self.records[machine] = replace(self.records[machine], held_at=self.now)
 
     def _create(self, action: SetPolicies) -> None:
         b = self.balancers[action.balancer]

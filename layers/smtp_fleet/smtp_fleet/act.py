@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
 
-from smtp_fleet import events
+from smtp_fleet import events, messages
 from smtp_fleet.actions import (
     Action,
     Admit,
+    CloseBreaker,
     DeleteHook,
     DeletePolicy,
     Forget,
     ForgetAttachment,
     ForgetOff,
+    Hold,
     OnBalancers,
     OnInstances,
     OnLedger,
@@ -26,6 +27,7 @@ from smtp_fleet.actions import (
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBreaker,
     RecordOff,
     Refuse,
     Reject,
@@ -34,29 +36,56 @@ from smtp_fleet.actions import (
     SetPolicies,
 )
 from smtp_fleet.events import Where
-from smtp_fleet.evidence import Machine, Record, asked
+from smtp_fleet.evidence import Answer, Ask, Machine, Record, answered, asked
 from smtp_fleet.fleet import Attachment, Fleet, Refusal
+from smtp_fleet.messages import ADMIT, ASK, REJECT, Entry
 from smtp_fleet.observe import Gateways
+
+TOGETHER = 100
+"""Machines whose asks go into the ledger before the message that carries them is sent."""
+
+MARGIN = 15
+"""Seconds that have to be left of an invocation to begin another action."""
+
+
+class OutOfTime(Exception):
+    """The invocation is about to end: what is left to do, another one finds in the state."""
 
 
 class Actor:
-    """Does what a plan says, and nothing else; `cause` goes into the command history."""
+    """Does what a plan says, and nothing else; `cause` goes into the command history.
 
-    def __init__(self, aws: Gateways, clock: Callable[[], int], count: Callable[..., None]) -> None:
+    `left` gives the seconds that are left of the invocation.
+    """
+
+    def __init__(
+        self, aws: Gateways, clock: Callable[[], int], count: Callable[..., None], left: Callable[[], float]
+    ) -> None:
         self._aws = aws
         self._clock = clock
         self._count = count
+        self._left = left
+
+    def has_time(self) -> None:
+        """Raises OutOfTime where too little is left of the invocation to begin anything."""
+        if self._left() < MARGIN:
+            raise OutOfTime
 
     def act(self, fleet: Fleet, decision: Plan, cause: str) -> None:
-        """Carry out the actions in their order, and wake again where the plan waits for nothing but time."""
+        """Carry out the actions in their order, and wake again where the plan waits for nothing but time.
+
+        Raises OutOfTime between two actions.
+        """
         records = {m.machine: m.record for m in fleet.members}
         for (balancer, sends), same in groupby(decision.actions, _which_balancer):
+            self.has_time()
             if balancer:
                 self._set_policies(balancer, [action for action in same if isinstance(action, SetPolicies)], sends)
                 continue
             for action in same:
+                self.has_time()
                 match action:
-                    case Send() | Admit() | Recall() | Reject() | Forget():
+                    case Send() | Admit() | Recall() | Reject() | Hold() | Forget():
                         self._on_instances(action, records, cause)
                     case _:
                         self._on_balancers(action, fleet.name)
@@ -68,19 +97,34 @@ class Actor:
     def _on_instances(self, action: OnInstances, records: dict[Machine, Record], cause: str) -> None:
         match action:
             case Send(ask, machines):
-                for machine in machines:
-                    self._write(records, asked(records[machine], ask, self._clock(), cause))
-                    self._aws.asks.send([_message("ask", records[machine])])
+                for start in range(0, len(machines), TOGETHER):
+                    self.has_time()
+                    self._ask(records, ask, machines[start : start + TOGETHER], cause)
             case Admit(machine, group, launched_at):
-                self._write(records, replace(records[machine], admitted=True))
-                admission = {"group": group, "launched_at": launched_at}
-                self._aws.asks.send([_message("admit", records[machine]) | admission])
+                self._write(records, replace(records[machine], admitted=True, admitted_at=self._clock()))
+                self._send(Entry(ADMIT, machine, records[machine].asked_at, group, launched_at))
             case Recall(machine):
                 self._write(records, replace(records[machine], admitted=False))
-            case Reject(machine, group):
-                self._aws.asks.send([_message("reject", records[machine]) | {"group": group}])
+            case Reject(machine, group, reason, outcome):
+                record = records[machine]
+                if record.ask and record.outcome is not outcome:  # nobody but us saw that nothing came
+                    self._write(records, answered(record, Answer(record.ask.epoch, outcome, reason=reason)))
+                self._send(Entry(REJECT, machine, record.asked_at, group))
+            case Hold(machine, group):
+                self._aws.groups.hold(group, machine.instance_id)
+                self._write(records, replace(records[machine], held_at=self._clock()))
             case Forget(machine):
                 self._aws.ledger.forget(machine)
+
+    def _ask(self, records: dict[Machine, Record], ask: Ask, machines: tuple[Machine, ...], cause: str) -> None:
+        """All into the ledger, then all into one message; a crash in between leaves asks that are sent again later."""
+        for machine in machines:
+            self._write(records, asked(records[machine], ask, self._clock(), cause))
+        entries = [Entry(ASK, machine, records[machine].asked_at) for machine in machines]
+        self._aws.asks.send(messages.bodies(ASK, entries))
+
+    def _send(self, entry: Entry) -> None:
+        self._aws.asks.send(messages.bodies(entry.kind, [entry]))
 
     def _on_balancers(self, action: OnBalancers, fleet: str) -> None:
         aws = self._aws
@@ -113,6 +157,10 @@ class Actor:
                 ledger.record_attachment(fleet, port, Attachment(times, at))
             case ForgetAttachment(port):
                 ledger.forget_attachment(fleet, port)
+            case RecordBreaker(group, breaker):
+                ledger.record_breaker(group, breaker)
+            case CloseBreaker(group):
+                ledger.close_breaker(group)
             case RecordOff(balancer, port):
                 ledger.record_off(balancer, port, self._clock())
             case ForgetOff(balancer, port):
@@ -138,8 +186,3 @@ class Actor:
 def _which_balancer(action: Action) -> tuple[str, bool]:
     """Policies to be set on one balancer, one way, belong together; every other action stands alone."""
     return (action.balancer, action.sends) if isinstance(action, SetPolicies) else ("", False)
-
-
-def _message(kind: str, record: Record) -> dict[str, Any]:
-    machine = record.machine
-    return {"kind": kind, "instance": machine.instance_id, "volume": machine.volume, "asked_at": record.asked_at}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smtp_fleet.evidence import Ask, Machine
+from smtp_fleet.fleet import Breaker
+from smtp_fleet.outcome import Outcome
 
 ABANDON, CONTINUE = "ABANDON", "CONTINUE"
 
@@ -75,11 +77,20 @@ class Recall:
 
 @dataclass(frozen=True)
 class Reject:
-    """Give a launching instance up, for the reason that it gave itself."""
+    """Give a launching instance up, for a failure of this class and the reason that it gave, or that we saw."""
 
     machine: Machine
     group: str
     reason: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Begin the timeout of a waiting launch anew: it may neither go into service nor be given up."""
+
+    machine: Machine
+    group: str
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,21 @@ class ForgetAttachment:
 
 
 @dataclass(frozen=True)
+class RecordBreaker:
+    """Write down which launches of a group were given up in a row."""
+
+    group: str
+    breaker: Breaker
+
+
+@dataclass(frozen=True)
+class CloseBreaker:
+    """Strike out that launches of a group were given up: one was good, or it launches something else now."""
+
+    group: str
+
+
+@dataclass(frozen=True)
 class Relent:
     """Strike out that a cutover was refused: it succeeded."""
 
@@ -137,8 +163,8 @@ class Forget:
     machine: Machine
 
 
-OnInstances = Send | Admit | Recall | Reject | Forget
-OnLedger = RecordOff | ForgetOff | Refuse | Relent | RecordAttachment | ForgetAttachment
+OnInstances = Send | Admit | Recall | Reject | Hold | Forget
+OnLedger = RecordOff | ForgetOff | Refuse | Relent | RecordAttachment | ForgetAttachment | RecordBreaker | CloseBreaker
 OnBalancers = PutHook | DeleteHook | SetPolicies | DeletePolicy | OnLedger
 Action = OnInstances | OnBalancers
 

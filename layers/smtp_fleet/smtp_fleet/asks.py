@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from smtp_fleet.actions import Send
-from smtp_fleet.evidence import RETRY_WAIT, Ask, Machine, Standing, Verb, next_epoch
+from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Standing, Verb, next_epoch
 from smtp_fleet.fleet import Fleet, Member
+from smtp_fleet.outcome import retry_wait
 from smtp_fleet.row import Row
+from smtp_fleet.settings import MindSettings
 from smtp_fleet.view import View
 
 ANY = -1
@@ -41,7 +45,16 @@ def sends(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
 def repeats(fleet: Fleet, rows: list[Row]) -> list[int]:
     """The seconds after which asks that ended without a usable answer are due again."""
     asked = [m.record for row in rows for m in (*row.look, *row.expect, *row.let_go)]
-    return [RETRY_WAIT for record in asked if record.outcome and record.standing(fleet.now) is Standing.OUT]
+    out = [record for record in asked if record.outcome and record.standing(fleet.now) is Standing.OUT]
+    return [record.asked_at + retry_wait(record.tries) - fleet.now for record in out]
+
+
+def deadlines(fleet: Fleet, sends: Iterable[Send], settings: MindSettings) -> list[int]:
+    """The seconds after which it is known of these asks which were in vain, and which launches are given up on."""
+    asked = {machine for send in sends for machine in send.machines}
+    launches = [m.launched_at for m in fleet.members if m.waits and m.machine in asked and m.launched_at]
+    late = [at + settings.agent_wait - fleet.now for at in launches]
+    return [ASK_WAIT + 1 for _ in sorted(asked)[:1]] + [seconds for seconds in late if seconds > 0]
 
 
 def _newer_than(view: View, look: bool) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from smtp_fleet.actions import PutHook
-from smtp_fleet.elb import NotReadBack
+from smtp_fleet.faults import THROTTLES, NotReadBack, Throttled, code
 from smtp_fleet.fleet import HOOK_NAME, WAITING, Group, Hook
 
 IDS_PAGE = 50
@@ -82,17 +82,23 @@ class Groups:
         """Complete our lifecycle action with CONTINUE or ABANDON; False where the instance no longer waits.
 
         "No active Lifecycle Action" is told both for a finished action and, for moments, for one that has just begun:
-        only an instance that still waits makes it an error worth a retry.
+        only an instance that still waits makes it an error worth a retry. Raises Throttled.
         """
+        return self._of_the_action(
+            self._autoscaling.complete_lifecycle_action, group, instance_id, LifecycleActionResult=result
+        )
+
+    def hold(self, group: str, instance_id: str) -> bool:
+        """Begin the timeout of our lifecycle action anew; False where nobody waits any more; raises Throttled."""
+        return self._of_the_action(self._autoscaling.record_lifecycle_action_heartbeat, group, instance_id)
+
+    def _of_the_action(self, call: Any, group: str, instance_id: str, **more: str) -> bool:
         try:
-            self._autoscaling.complete_lifecycle_action(
-                AutoScalingGroupName=group,
-                LifecycleHookName=HOOK_NAME,
-                InstanceId=instance_id,
-                LifecycleActionResult=result,
-            )
+            call(AutoScalingGroupName=group, LifecycleHookName=HOOK_NAME, InstanceId=instance_id, **more)
         except self._autoscaling.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] != "ValidationError" or self._waits(instance_id):
+            if code(error) in THROTTLES:
+                raise Throttled(str(error)) from error
+            if code(error) != "ValidationError" or self._waits(instance_id):
                 raise
             return False
         return True
@@ -121,4 +127,14 @@ def _group(described: Mapping[str, Any]) -> Group:
         states={i["InstanceId"]: i["LifecycleState"] for i in described.get("Instances", ())},
         target_ports=dict.fromkeys((*described.get("TargetGroupARNs", ()), *targets), 0),
         has_pool=bool(described.get("WarmPoolConfiguration")),
+        configuration=_configuration(described),
     )
+
+
+def _configuration(described: Mapping[str, Any]) -> str:
+    """A launch template and its version, also that of a mixed instances policy, or a launch configuration."""
+    mixed = described.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {}).get("LaunchTemplateSpecification")
+    template = described.get("LaunchTemplate") or mixed
+    if template:
+        return f"{template.get('LaunchTemplateId', '')} {template.get('Version', '')}"
+    return str(described.get("LaunchConfigurationName", ""))

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from smtp_fleet import launch
 from smtp_fleet.actions import ABANDON, Refuse
-from smtp_fleet.evidence import CANNOT, Outcome, Speaks, Verb
+from smtp_fleet.evidence import Speaks, Verb
 from smtp_fleet.fleet import Member
+from smtp_fleet.outcome import CANNOT, Outcome
 from smtp_fleet.row import Row, attaching, standing_down
 from smtp_fleet.view import View
 
@@ -102,11 +103,15 @@ def _seen(view: View, m: Member) -> bool:
 
 def refusing(view: View, why: str, before: int = 0) -> Row:
     """No cutover for a while, the longer the more often one was refused before."""
+    return Row("cutover refused", refuse=refusal(view, why, before), not_yet=True, again_in=1, findings=(why,))
+
+
+def refusal(view: View, why: str, before: int = 0) -> Refuse:
+    """The next refusal of a port, after those that the ledger knows or `before` of them."""
     last = view.fleet.refusals.get(view.port)
     times = max(before, last.times if last else 0) + 1
     wait = min(LONGEST_BACK_OFF, BACK_OFF * 2 ** min(times - 1, 10))
-    refusal = Refuse(view.port, why, times, view.fleet.now + wait)
-    return Row("cutover refused", refuse=refusal, not_yet=True, again_in=1, findings=(why,))
+    return Refuse(view.port, why, times, view.fleet.now + wait)
 
 
 def _ready(view: View, serving: tuple[Member, ...]) -> Row:

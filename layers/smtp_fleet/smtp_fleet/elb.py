@@ -7,15 +7,12 @@ from itertools import islice
 from typing import Any
 
 from smtp_fleet.actions import SetPolicies
+from smtp_fleet.faults import NotReadBack
 from smtp_fleet.fleet import Listener, LoadBalancer
 from smtp_fleet.tag import Tags, tags
 
 TAGS_PAGE = 20
 """DescribeTags takes at most 20 names (classic API reference, LoadBalancerNamesMax20)."""
-
-
-class NotReadBack(Exception):
-    """A write succeeded, but the state read afterwards does not show it."""
 
 
 class LoadBalancers:

@@ -21,7 +21,7 @@ class Where:
 
     `cause` is one short word of ours for the command history; `tries` counts how often a balancer that an event names
     was looked for in vain; `retagged` are those that were just tagged; `by` tells for the log which calls were made,
-    by whom and when.
+    by whom and when; `begin` is the name with which a sweep goes on that did not come to its end.
     """
 
     cause: str
@@ -32,11 +32,14 @@ class Where:
     tries: int = 0
     retagged: frozenset[str] = frozenset()
     by: frozenset[str] = frozenset()
+    begin: str = ""
 
 
 def where(event: Any) -> Where:
     """Read one event; raises UnknownEvent, which names what was expected, for a shape that no rule of ours sends."""
     match event:
+        case {"source": "smtp-fleet", "detail-type": "Scheduled Event", "detail": {"begin": str(begin)}}:
+            return Where("sweep", everything=True, begin=begin)
         case {"detail-type": "Scheduled Event"}:
             return Where("sweep", everything=True)
         case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause), **more}}:
@@ -66,6 +69,7 @@ def wake(where: Where) -> dict[str, Any]:
             "cause": where.cause,
             "tries": where.tries,
             "by": sorted(where.by),
+            "begin": where.begin,
         },
     }
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from smtp_fleet.outcome import CANNOT, Outcome, retry_wait
+
 CONTRACT = 1
 """The number of the agreement between `believe` and the document's verdict."""
 
@@ -16,9 +18,6 @@ ASK_WAIT = 300
 
 COMMAND_WAIT = 600
 """Seconds after which a sent command counts as lost: delivery 60, document 300 plus its bounded wait, and a margin."""
-
-RETRY_WAIT = 30
-"""Seconds before an ask that ended without a usable answer is sent again."""
 
 FAR_AHEAD = 86_400
 """Seconds by which a host's own epoch may lie ahead of our clock before it is taken for nonsense."""
@@ -41,28 +40,6 @@ class Verb(Enum):
 
     LOOK = "look"
     EXPECT = "expect"
-
-
-class Outcome(Enum):
-    """How an ask ended: the document's classes, and two that only the sender can see."""
-
-    OK = "ok"
-    NOT_READY = "not-ready"
-    BROKEN = "broken"
-    REFUSED = "refused"
-    EDITED = "edited"
-    OLDER_EPOCH = "older-epoch"
-    FAILED = "failed"
-    LOST = "lost"
-    BUG = "bug"
-
-
-CANNOT = frozenset({Outcome.BROKEN, Outcome.REFUSED, Outcome.EDITED, Outcome.FAILED, Outcome.BUG})
-"""Outcomes that asking again at once does not mend."""
-
-
-HOPELESS = CANNOT - {Outcome.BUG}
-"""Outcomes for which a launching instance is given up; a bug of ours would only be met again by its successor."""
 
 
 class Standing(Enum):
@@ -119,8 +96,9 @@ class Record:
     """All that the ledger holds of one machine; times in seconds since 1970.
 
     `overwritten` counts how often it was found to have stopped expecting by somebody else's doing, last as of
-    `overwritten_at`; `owner` is the configuration management whose marks it bears, if any; `unheard` counts how often
-    it was asked the same again because nothing was heard of it.
+    `overwritten_at`; `owner` is the configuration management whose marks it bears, if any; `tries` counts how often it
+    was asked the same before in vain, and `unheard` how often because nothing was heard of it. `admitted_at` is when an
+    admission was sent last, and `held_at` when a launch that may neither go in nor be given up was last held on.
     """
 
     machine: Machine
@@ -140,6 +118,9 @@ class Record:
     overwritten: int = 0
     overwritten_at: int = 0
     unheard: int = 0
+    tries: int = 0
+    admitted_at: int = 0
+    held_at: int = 0
 
     def speaks(self, port: int) -> Speaks:
         """What this machine is known to speak on a port; what no answer proves is unknown.
@@ -168,7 +149,7 @@ class Record:
         if self.answered == self.ask.epoch and self.outcome is not None:
             if self.outcome in CANNOT:
                 return Standing.CANNOT
-            waits = self.outcome is not Outcome.OK and now < self.asked_at + RETRY_WAIT
+            waits = self.outcome is not Outcome.OK and now < self.asked_at + retry_wait(self.tries)
         elif self.command_id:
             waits = now < self.sent_at + COMMAND_WAIT
         else:
@@ -181,8 +162,8 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
     proxy, plain = record.proxy, record.plain
     if ask.verb is Verb.EXPECT:
         proxy, plain = proxy & ask.ports, plain - ask.ports
-    last, nothing_heard = record.ask, record.outcome in (None, Outcome.LOST)
-    again = last is not None and (last.verb, last.ports) == (ask.verb, ask.ports) and nothing_heard
+    last = record.ask
+    again = last is not None and (last.verb, last.ports) == (ask.verb, ask.ports)
     return replace(
         record,
         ask=ask,
@@ -195,7 +176,8 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
         reason="",
         proxy=proxy,
         plain=plain,
-        unheard=record.unheard + 1 if again else 0,
+        unheard=record.unheard + 1 if again and record.outcome in (None, Outcome.LOST) else 0,
+        tries=record.tries + 1 if again and record.outcome is not Outcome.OK else 0,
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from smtp_fleet.evidence import Machine, Outcome, Record, Verb
+from smtp_fleet.evidence import Machine, Record, Verb
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import GuardSettings, MindSettings
 from smtp_fleet.tag import Mode, Wish
 
@@ -72,7 +73,8 @@ class Group:
     """An Auto Scaling group.
 
     `hooked_since` is when our hook was read back, 0 where no such time is known; `target_ports` tells the port of each
-    target group by which a network or application load balancer feeds its instances; `has_pool`: has a warm pool.
+    target group by which a network or application load balancer feeds its instances; `has_pool`: has a warm pool;
+    `configuration` names what it launches: a launch template and its version, or a launch configuration.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Group:
     hooked_since: int = 0
     target_ports: Mapping[str, int] = field(default_factory=dict)
     has_pool: bool = False
+    configuration: str = ""
 
     @property
     def off_key(self) -> tuple[str, int]:
@@ -151,11 +154,21 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class Breaker:
+    """The latest launches of a group that were given up in a row, when last (seconds since 1970), of what, and why."""
+
+    given_up: tuple[str, ...]
+    at: int
+    configuration: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class Fleet:
     """What must agree, observed at `now`.
 
     `off_since` tells since when each (balancer, instance port) is known off, `refusals` which ports were refused, and
-    `attachments` on which the policy was attached lately.
+    `attachments` on which the policy was attached lately; `breakers` tells of the groups whose launches were given up.
     """
 
     now: int
@@ -166,6 +179,7 @@ class Fleet:
     off_since: Mapping[tuple[str, int], int] = field(default_factory=dict)
     refusals: Mapping[int, Refusal] = field(default_factory=dict)
     attachments: Mapping[int, Attachment] = field(default_factory=dict)
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

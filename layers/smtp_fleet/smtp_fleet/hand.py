@@ -5,32 +5,30 @@ It re-reads the ledger first and drops an ask or an admission that is no longer 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from smtp_fleet import messages
 from smtp_fleet.autoscaling import Groups
-from smtp_fleet.evidence import ASK_WAIT, HOPELESS, Ask, Machine, Record
+from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record
+from smtp_fleet.faults import Throttled
 from smtp_fleet.ledger import Ledger, Superseded
+from smtp_fleet.messages import ADMIT, ASK, REJECT, Entry
+from smtp_fleet.outcome import HOPELESS
+from smtp_fleet.patience import next_look, phase
 from smtp_fleet.sqs import Queue
-from smtp_fleet.ssm import BATCH, Commands, NotSendable, Throttled
+from smtp_fleet.ssm import BATCH, Commands, NotSendable
 
-
-@dataclass(frozen=True)
-class Message:
-    """One ask or admission: which machine, and the time of the ask that it stands for."""
-
-    kind: str
-    machine: Machine
-    asked_at: int
-    group: str = ""
-    launched_at: int = 0
+MARGIN = 10
+"""Seconds that have to be left of an invocation to begin another step."""
 
 
 class Hand:
     """One invocation's worth of sending.
 
-    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970.
+    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970, and `left` the
+    seconds that are left of the invocation.
     """
 
     def __init__(
@@ -42,6 +40,7 @@ class Hand:
         clock: Callable[[], int],
         say: Callable[..., None],
         count: Callable[..., None],
+        left: Callable[[], float],
     ) -> None:
         self._commands = commands
         self._groups = groups
@@ -50,32 +49,38 @@ class Hand:
         self._clock = clock
         self._say = say
         self._count = count
+        self._left = left
+        self._throttled = False
 
-    def work(self, bodies: Mapping[str, Any]) -> set[str]:
-        """Handle the messages of one batch, each body under its id; returns the ids that must be tried again."""
-        messages = {i: _message(body) for i, body in bodies.items()}
-        failed = {i for i, message in messages.items() if message is None}
+    def work(self, bodies: Mapping[str, Any], again: frozenset[str] = frozenset()) -> set[str]:
+        """Handle the messages of one batch, each body under its id; returns the ids that must be tried again.
+
+        Those in `again` were received before, and that invocation may have died after it sent a command.
+        """
+        read = {i: messages.entries(body) for i, body in bodies.items()}
+        failed = {i for i, entries in read.items() if entries is None}
         for i in failed:
             self._say("message not understood: left to the dead-letter queue", message_id=i)
-        known = {i: message for i, message in messages.items() if message}
-        records = self._ledger.records({message.machine for message in known.values()})
-        asks, ended = {}, {}
-        for i, message in known.items():
-            record = records[message.machine]
-            if message.kind == "ask" and _is_current(message, record):
-                asks[message.machine] = i
-            elif _may_end(message, record):
-                ended[i] = message
+        known = [(entry, i) for i, entries in read.items() for entry in entries or ()]
+        records = self._ledger.records({entry.machine for entry, _ in known})
+        asks: dict[Machine, set[str]] = {}
+        ends: dict[Entry, set[str]] = {}
+        for entry, i in known:
+            record = records[entry.machine]
+            if entry.kind == ASK and _is_current(entry, record):
+                asks.setdefault(entry.machine, set()).add(i)
+            elif _may_end(entry, record):
+                ends.setdefault(entry, set()).add(i)
             else:
-                self._say("dropped: no longer current", instance_id=message.machine.instance_id)
-        for i, message in ended.items():
-            if not self._trying(self._end, message):
-                failed.add(i)
-        online = self._commands.online(machine.instance_id for machine in asks)
-        self._wait([records[machine] for machine in asks if machine.instance_id not in online])
-        for batch in _batches([records[machine] for machine in asks if machine.instance_id in online]):
+                self._say("dropped: no longer current", instance_id=entry.machine.instance_id)
+        for entry, ids in ends.items():
+            if not self._trying(self._end, entry):
+                failed |= ids
+        due = [records[machine] for machine in asks]
+        sent_before = self._sent_before([r for r in due if asks[r.machine] & again])
+        for batch in self._sendable([r for r in due if r.machine not in sent_before]):
             if not self._trying(self._send, batch):
-                failed |= {asks[record.machine] for record in batch}
+                failed |= set().union(*(asks[record.machine] for record in batch))
         return failed
 
     def _trying(self, step: Callable[[Any], None], argument: Any) -> bool:
@@ -87,97 +92,143 @@ class Hand:
             return False
         return True
 
-    def _end(self, message: Message) -> None:
-        """Complete a launch, one way or the other."""
-        instance, result = message.machine.instance_id, _RESULTS[message.kind]
-        waited = self._groups.complete(message.group, instance, result)
-        phrase = _SAID[message.kind] if waited else "no longer waits"
-        self._say(phrase, instance_id=instance, auto_scaling_group=message.group)
+    def _end(self, entry: Entry) -> None:
+        """Complete a launch, one way or the other; one for which there is no time or no rate left has another turn."""
+        instance = entry.machine.instance_id
+        if self._left() < MARGIN:
+            return self._pass_on([entry], delay=1)
+        try:
+            waited = self._groups.complete(entry.group, instance, _RESULTS[entry.kind])
+        except Throttled:
+            self._say("waiting for Auto Scaling: it throttles", instance_id=instance)
+            return self._pass_on([entry], delay=self._next_look(0))
+        phrase = _SAID[entry.kind] if waited else "no longer waits"
+        self._say(phrase, instance_id=instance, auto_scaling_group=entry.group)
         if waited:
             self._count(phrase.capitalize())
-        if waited and message.launched_at:
-            self._count("LaunchToAdmission", max(0, self._clock() - message.launched_at), "Seconds")
+        if waited and entry.launched_at:
+            self._count("LaunchToAdmission", max(0, self._clock() - entry.launched_at), "Seconds")
+
+    def _sendable(self, records: list[Record]) -> Iterator[list[Record]]:
+        """Those whose agents are online, in batches of equal asks; the others wait."""
+        try:
+            online = self._commands.online(record.machine.instance_id for record in records)
+        except Throttled:
+            return self._wait(records, "waiting for Systems Manager: it throttles")
+        self._wait([record for record in records if record.machine.instance_id not in online])
+        yield from _batches([record for record in records if record.machine.instance_id in online])
 
     def _wait(self, records: list[Record], why: str = "waiting for the agent") -> None:
-        """Try again later, bounded by the deadline of the ask; past it the mind asks anew."""
+        """Look again later, bounded by the deadline of the ask; past it the mind asks anew.
+
+        All that are to be looked at again at one moment share a message, and so the calls that look for them.
+        """
+        now = self._clock()
+        for in_time in (True, False):
+            same = [record for record in records if (now - record.asked_at < ASK_WAIT) is in_time]
+            if same:
+                reason = why if in_time else "the agent did not come online in time"
+                ids, waited = [r.machine.instance_id for r in same], now - min(r.asked_at for r in same)
+                self._say(reason, instance_ids=ids, waited_seconds=waited)
+            if same and in_time:
+                self._look_again(same)
+
+    def _look_again(self, records: list[Record]) -> None:
+        moments: dict[int, list[Entry]] = {}
         for record in records:
-            waited = self._clock() - record.asked_at
-            if waited < ASK_WAIT:
-                self._asks.send([_body(record)], delay=_next_look(waited))
-            reason = why if waited < ASK_WAIT else "the agent did not come online in time"
-            self._say(reason, instance_id=record.machine.instance_id, waited_seconds=waited)
+            delay = self._next_look(self._clock() - record.asked_at)
+            moments.setdefault(delay, []).append(Entry(ASK, record.machine, record.asked_at))
+        for delay, entries in moments.items():
+            self._pass_on(entries, delay)
+
+    def _next_look(self, waited: int) -> int:
+        return next_look(self._clock(), waited, phase(self._asks.url))
+
+    def _pass_on(self, entries: list[Entry], delay: int) -> None:
+        self._asks.send(messages.bodies(entries[0].kind, entries), delay=delay)
+
+    def _sent_before(self, records: list[Record]) -> frozenset[Machine]:
+        """Those whose command is in the history although the ledger does not know it: an invocation died in between."""
+        found = set()
+        for ask, cause, same in _equal(records):
+            commands = self._commands.sent(ask, cause, since=min(record.asked_at for record in same))
+            for record in same:
+                command = commands.get(record.machine.instance_id)
+                if command:
+                    self._say("command found in the history", command_id=command, ask=str(ask), cause=cause)
+                    self._record(record, command)
+                    found.add(record.machine)
+        return frozenset(found)
 
     def _send(self, batch: list[Record]) -> None:
-        """One command for all; one that cannot be sent to does not hold up the others: it is found by halving."""
-        first = batch[0]
-        if first.ask is None:
+        """One command for all; those that cannot be sent to do not hold up the others: told by name, or halved."""
+        ask, cause = batch[0].ask, batch[0].cause
+        if ask is None:
             return
+        if self._left() < MARGIN:
+            self._say("out of time: going on in another round", instances=len(batch))
+            return self._pass_on([Entry(ASK, record.machine, record.asked_at) for record in batch], delay=1)
+        if self._throttled:
+            return self._wait(batch, "waiting for Systems Manager: it throttles")
         ids = [record.machine.instance_id for record in batch]
         try:
-            command = self._commands.send(first.ask, ids, first.cause)
+            command = self._commands.send(ask, ids, cause)
         except Throttled:
+            self._throttled = True  # so would it be for the other batches
             return self._wait(batch, "waiting for Systems Manager: it throttles")
-        except NotSendable:
-            if len(batch) == 1:
-                return self._wait(batch)
-            half = len(batch) // 2
-            self._send(batch[:half])
-            return self._send(batch[half:])
-        self._say("command sent", command_id=command, instance_ids=ids, ask=str(first.ask), cause=first.cause)
+        except NotSendable as refused:
+            return self._send_apart(batch, refused.instance_ids)
+        self._say("command sent", command_id=command, instance_ids=ids, ask=str(ask), cause=cause)
         for record in batch:
-            try:
-                self._ledger.write(record, replace(record, command_id=command, sent_at=self._clock()))
-            except Superseded:
-                self._say("asked anew meanwhile", instance_id=record.machine.instance_id)
+            self._record(record, command)
+
+    def _send_apart(self, batch: list[Record], named: frozenset[str]) -> None:
+        """Send to those of a refused batch that can be sent to; Systems Manager does not always name the others."""
+        if len(batch) == 1:
+            return self._wait(batch)
+        lost = [record for record in batch if record.machine.instance_id in named]
+        if lost and len(lost) < len(batch):
+            self._wait(lost)
+            return self._send([record for record in batch if record not in lost])
+        half = len(batch) // 2
+        self._send(batch[:half])
+        self._send(batch[half:])
+
+    def _record(self, record: Record, command: str) -> None:
+        try:
+            self._ledger.write(record, replace(record, command_id=command, sent_at=self._clock()))
+        except Superseded:
+            self._say("asked anew meanwhile", instance_id=record.machine.instance_id)
 
 
-_RESULTS = {"admit": "CONTINUE", "reject": "ABANDON"}
-_SAID = {"admit": "admitted", "reject": "rejected"}
+_RESULTS = {ADMIT: "CONTINUE", REJECT: "ABANDON"}
+_SAID = {ADMIT: "admitted", REJECT: "rejected"}
 
 
-def _message(body: Any) -> Message | None:
-    match body:
-        case {"kind": "ask", "instance": str(instance), "volume": str(volume), "asked_at": int(asked_at)}:
-            return Message("ask", Machine(instance, volume), asked_at)
-        case {
-            "kind": "admit" | "reject" as kind,
-            "instance": str(instance),
-            "volume": str(volume),
-            "asked_at": int(asked_at),
-            "group": str(group),
-        }:
-            launched_at = body.get("launched_at")
-            seconds = launched_at if isinstance(launched_at, int) else 0
-            return Message(kind, Machine(instance, volume), asked_at, group, seconds)
-    return None
+def _is_current(entry: Entry, record: Record) -> bool:
+    return (
+        record.ask is not None and record.asked_at == entry.asked_at and not record.command_id and not record.answered
+    )
 
 
-def _body(record: Record) -> dict[str, Any]:
-    machine = record.machine
-    return {"kind": "ask", "instance": machine.instance_id, "volume": machine.volume, "asked_at": record.asked_at}
-
-
-def _is_current(message: Message, record: Record) -> bool:
-    return record.ask is not None and record.asked_at == message.asked_at and not record.command_id
-
-
-def _may_end(message: Message, record: Record) -> bool:
+def _may_end(entry: Entry, record: Record) -> bool:
     """Admitted as the ledger says; rejected only on the answer that the rejection was made of, and never both."""
-    if message.kind == "admit":
+    if entry.kind == ADMIT:
         return record.admitted
-    hopeless = record.outcome in HOPELESS and record.asked_at == message.asked_at
-    return message.kind == "reject" and hopeless and not record.admitted
+    hopeless = record.outcome in HOPELESS and record.asked_at == entry.asked_at
+    return entry.kind == REJECT and hopeless and not record.admitted
 
 
-def _next_look(waited: int) -> int:
-    """Seconds until the agents are looked for again: soon at first, then ever more seldom."""
-    return 5 if waited < 60 else 15 if waited < 180 else 30
+def _equal(records: Iterable[Record]) -> Iterator[tuple[Ask, str, list[Record]]]:
+    """Records of equal asks together."""
+    equal: dict[tuple[Ask, str], list[Record]] = {}
+    for record in records:
+        if record.ask:
+            equal.setdefault((record.ask, record.cause), []).append(record)
+    return ((ask, cause, same) for (ask, cause), same in equal.items())
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:
     """Equal asks together, at most 50 instances a command."""
-    equal: dict[tuple[Ask | None, str], list[Record]] = {}
-    for record in records:
-        equal.setdefault((record.ask, record.cause), []).append(record)
-    for same in equal.values():
+    for _, _, same in _equal(records):
         yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))

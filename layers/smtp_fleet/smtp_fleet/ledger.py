@@ -1,8 +1,8 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
 Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `refused/BALANCERS/PORT`,
-`attached/BALANCERS/PORT`, one of `hooks` and one `lease`. Losing it costs one round of asks and one settle time. It
-encodes and decodes; what may be written when is the business of `evidence` and `plan`.
+`attached/BALANCERS/PORT`, `breaker/GROUP`, one of `hooks` and one `lease`. Losing it costs one round of asks and one
+settle time. It encodes and decodes; what may be written when is the business of `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from smtp_fleet.evidence import Ask, Machine, Outcome, Record, Verb
-from smtp_fleet.fleet import Attachment, Refusal
+from smtp_fleet.evidence import Ask, Machine, Record, Verb
+from smtp_fleet.fleet import Attachment, Breaker, Refusal
+from smtp_fleet.outcome import Outcome
 
 KEPT = 40 * 86_400
 """Seconds after its last ask for which a machine's row is kept; one that lives on is simply asked anew after that."""
@@ -128,10 +129,25 @@ class Ledger:
         else:
             self._delete(f"findings/{fleet}")
 
-    def hooked_since(self, groups: Iterable[str]) -> dict[str, int]:
-        """Since when our hook is known to be on each group, where it is."""
-        ids = {f"hook/{group}": group for group in groups}
-        return {ids[row]: int(item["since"]["N"]) for row, item in self._get(ids).items()}
+    def groups(self, names: Iterable[str]) -> tuple[dict[str, int], dict[str, Breaker]]:
+        """Since when our hook is known to be on each group, where it is; and what is known of launches given up."""
+        hooks = {f"hook/{name}": name for name in names}
+        breakers = {f"breaker/{name}": name for name in hooks.values()}
+        rows = self._get(hooks | breakers)
+        return (
+            {name: _count(rows[row], "since") for row, name in hooks.items() if row in rows},
+            {name: _breaker(rows[row]) for row, name in breakers.items() if row in rows},
+        )
+
+    def record_breaker(self, group: str, breaker: Breaker) -> None:
+        """Write down which launches of a group were given up."""
+        row = {"id": {"S": f"breaker/{group}"}, "given_up": {"L": [{"S": i} for i in breaker.given_up]}}
+        row |= {"at": _number(breaker.at), "expires": _number(breaker.at + KEPT)}
+        self._put(row | {"configuration": {"S": breaker.configuration}, "why": {"S": breaker.why}})
+
+    def close_breaker(self, group: str) -> None:
+        """Strike out that launches of a group were given up."""
+        self._delete(f"breaker/{group}")
 
     def hooked_groups(self) -> frozenset[str]:
         """Every group that may have our hook."""
@@ -211,6 +227,11 @@ def _count(item: dict[str, Any], field: str) -> int:
     return int(item[field]["N"])
 
 
+def _breaker(item: dict[str, Any]) -> Breaker:
+    given_up = tuple(i["S"] for i in item["given_up"]["L"])
+    return Breaker(given_up, _count(item, "at"), item["configuration"]["S"], item["why"]["S"])
+
+
 def _number(value: int) -> dict[str, str]:
     return {"N": str(value)}
 
@@ -220,7 +241,7 @@ def _ports(ports: Iterable[int]) -> dict[str, Any]:
 
 
 def _unchanged(old: Record) -> tuple[str, dict[str, Any]]:
-    """The row is as it was read: each write of ours changes at least one of these."""
+    """The row is as it was read: each write that anybody else could have to respect changes one of these."""
     item = _item(old)
     fields = ("epoch", "asked_at", "command_id", "answered", "outcome", "admitted")
     condition = " AND ".join(f"{field} = :{field}" for field in fields)
@@ -250,6 +271,9 @@ def _item(record: Record) -> dict[str, Any]:
         "overwritten": _number(record.overwritten),
         "overwritten_at": _number(record.overwritten_at),
         "unheard": _number(record.unheard),
+        "tries": _number(record.tries),
+        "admitted_at": _number(record.admitted_at),
+        "held_at": _number(record.held_at),
         "expires": _number(record.asked_at + KEPT),
     }
 
@@ -281,7 +305,8 @@ def _record(machine: Machine, item: dict[str, Any]) -> Record:
         admitted=item["admitted"]["BOOL"],
         # A row that an older version of the stack wrote has none of these.
         owner=item.get("owner", {}).get("S", ""),
-        overwritten=int(item.get("overwritten", {}).get("N", 0)),
-        overwritten_at=int(item.get("overwritten_at", {}).get("N", 0)),
-        unheard=int(item.get("unheard", {}).get("N", 0)),
+        **{field: int(item.get(field, {}).get("N", 0)) for field in _LATER},
     )
+
+
+_LATER = ("overwritten", "overwritten_at", "unheard", "tries", "admitted_at", "held_at")

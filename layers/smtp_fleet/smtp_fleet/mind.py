@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from smtp_fleet import events, orphan
-from smtp_fleet.act import Actor
+from smtp_fleet.act import Actor, OutOfTime
 from smtp_fleet.actions import Plan
 from smtp_fleet.events import UnknownEvent, Where
 from smtp_fleet.fleet import Fleet, Group, LoadBalancer
@@ -35,7 +35,8 @@ NOT_YET_VISIBLE = (5, 20, 60)
 class Mind:
     """One invocation's worth of deciding.
 
-    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970.
+    `say` takes a constant phrase and keys, `count` a metric's name, `clock` gives seconds since 1970, and `left` the
+    seconds that are left of the invocation.
     """
 
     def __init__(
@@ -45,13 +46,16 @@ class Mind:
         clock: Callable[[], int],
         say: Callable[..., None],
         count: Callable[..., None],
+        left: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._aws = aws
         self._clock = clock
         self._say = say
         self._observer = Observer(settings, aws, clock, say, count)
-        self._actor = Actor(aws, clock, count)
+        self._count = count
+        self._actor = Actor(aws, clock, count, left)
+        self._left_out: set[str] = set()
 
     def wake(self, bodies: Mapping[str, Any], holder: str) -> set[str]:
         """Handle the wakes of one batch, each body under its message id; returns the ids that must be tried again."""
@@ -111,6 +115,8 @@ class Mind:
         broken: set[str] = set()
         for part, wishes in parted:
             names = frozenset(wishes)
+            if where.everything and min(names) < where.begin:
+                continue  # served by the round that this one goes on from
             nearby = [g for g in groups if g.balancers & names]
             if not self._trying(where, names, partial(self._look, part, wishes, nearby)):
                 broken |= names
@@ -119,6 +125,12 @@ class Mind:
                 broken |= group.balancers
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
+        if self._left_out:
+            self._say("out of time: going on in another round", load_balancers=sorted(self._left_out))
+            # A sweep goes on where it stopped: so many names would fit neither into a message nor into a read.
+            names = frozenset() if where.everything else frozenset(self._left_out)
+            again = replace(where, balancers=names, begin=min(self._left_out))
+            self._aws.wakes.send([events.wake(again)], delay=1)
         return frozenset(broken)
 
     def _look(
@@ -128,7 +140,10 @@ class Mind:
 
     def _trying(self, where: Where, names: frozenset[str], step: Callable[[Where], None]) -> bool:
         try:
+            self._actor.has_time()
             step(where)
+        except OutOfTime:
+            self._left_out |= names
         except Superseded:
             # The hand has recorded a command since the row was read: no fault, and the plan may be another now.
             again = replace(where, balancers=names, everything=False)
@@ -142,8 +157,11 @@ class Mind:
     def _serve(self, fleet: Fleet, where: Where) -> None:
         """Plan one fleet, say it before anything is done, and do it."""
         if where.retagged & {b.name for b in fleet.balancers}:
+            # Whoever tags has changed his mind, or the reason.
             self._aws.ledger.forget_refusals(fleet.name, fleet.refusals)
-            fleet = replace(fleet, refusals={})  # whoever tags has changed his mind, or the reason
+            for group in fleet.breakers:
+                self._aws.ledger.close_breaker(group)
+            fleet = replace(fleet, refusals={}, breakers={})
         decision = self._plan(fleet)
         if decision.actions and any(b.assumed for b in fleet.balancers):
             fleet = replace(fleet, balancers=tuple(self._aws.balancers.read(b.name for b in fleet.balancers)))
@@ -187,5 +205,6 @@ def _merge(wheres: Iterable[Where], names: Iterable[frozenset[str]]) -> Where:
         groups=frozenset().union(*(where.groups for where in found)),
         retagged=frozenset().union(*(where.balancers for where in found if where.cause == "AddTags")),
         everything=any(where.everything for where in found),
+        begin=min((where.begin for where in found if where.everything), default=""),
         by=frozenset().union(*(where.by for where in found)),
     )

@@ -9,9 +9,10 @@ from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
-from smtp_fleet.evidence import Machine, Outcome, Record, answered, believe
+from smtp_fleet.evidence import Machine, Record, answered, believe
 from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, is_ending, member, neighbours, ours, parts
 from smtp_fleet.ledger import Ledger
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.sqs import Queue
 from smtp_fleet.ssm import Answers
@@ -108,7 +109,7 @@ class Observer:
     def fleet(self, balancers: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group]) -> Fleet:
         """One fleet as it is now, the answers that came in meanwhile included."""
         aws = self._aws
-        since = aws.ledger.hooked_since(g.name for g in groups)
+        since, breakers = aws.ledger.groups([g.name for g in groups])
         pooled = [aws.groups.with_pool(g) for g in groups]
         hooked = tuple(aws.groups.with_targets(aws.groups.with_hook(g, since.get(g.name, 0))) for g in pooled)
         states = {i: (state, group) for group in hooked for i, state in group.states.items()}
@@ -122,7 +123,7 @@ class Observer:
             member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
             for i in sorted(roots)
         )
-        fleet = Fleet(self._clock(), balancers, wishes, hooked, members)
+        fleet = Fleet(self._clock(), balancers, wishes, hooked, members, breakers=breakers)
         off_since = aws.ledger.off_since(fleet.off_keys(self._settings))
         refusals, attachments = aws.ledger.cutovers(fleet.name, fleet.ports(self._settings))
         return replace(fleet, off_since=off_since, refusals=refusals, attachments=attachments)

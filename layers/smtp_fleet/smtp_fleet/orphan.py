@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from smtp_fleet import launch
 from smtp_fleet.actions import Admit, DeleteHook, Forget, ForgetOff, Plan, RecordOff, Send
-from smtp_fleet.evidence import Ask, Outcome, Record, Standing, Verb, next_epoch
+from smtp_fleet.evidence import Ask, Record, Standing, Verb, next_epoch
 from smtp_fleet.fleet import Fleet, Member
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import MindSettings
 
 NOTHING: frozenset[int] = frozenset()
@@ -27,7 +28,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         return Plan("a group left its fleet: waiting to settle", not_yet=True, again_in=wait)
     concerned = [m for m in fleet.members if _concerns(m)]
     free = [m for m in launch.waiting(fleet.members) if m not in concerned]
-    admit = tuple(Admit(m.machine, m.group, m.launched_at) for m in free)
+    admit = tuple(Admit(m.machine, m.group, m.launched_at) for m in launch.to_be_admitted(free, now))
     if concerned:
         records = [m.record for m in fleet.members]
         ask = Ask(Verb.EXPECT, NOTHING, next_epoch(Verb.EXPECT, NOTHING, records, now))

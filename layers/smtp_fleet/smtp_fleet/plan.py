@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from smtp_fleet import asks, drift, launch
+from smtp_fleet import asks, breaker, drift, launch
 from smtp_fleet.actions import (
     ABANDON,
     CONTINUE,
@@ -19,6 +19,7 @@ from smtp_fleet.actions import (
     Forget,
     ForgetAttachment,
     ForgetOff,
+    Hold,
     Plan,
     PutHook,
     Recall,
@@ -27,7 +28,8 @@ from smtp_fleet.actions import (
     Relent,
 )
 from smtp_fleet.evidence import Record
-from smtp_fleet.fleet import Fleet, Group
+from smtp_fleet.fleet import Fleet, Group, Member
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.row import Row
 from smtp_fleet.rows import decide
 from smtp_fleet.settings import MindSettings
@@ -37,7 +39,7 @@ from smtp_fleet.view import View
 def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     """The next step of a fleet, over all its instance ports together."""
     views = [View(fleet, port, settings) for port in fleet.ports(settings)]
-    rows = [decide(view) for view in views]
+    rows, given_up = breaker.sort_out(fleet, [decide(view) for view in views])
     hooks = _hooks(fleet, rows, settings)
     # An admission that comes late would let in one that has left the pool since: the hand finds it recalled.
     recalls = tuple(Recall(m.machine) for m in fleet.members if m.pooled and m.record.admitted)
@@ -47,26 +49,40 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
             replace(row, reason="the hook first", attach=(), not_yet=True, again_in=again) if row.attach else row
             for row in rows
         ]
+    admitted = launch.admitted_by_all([row.admit for row in rows])
+    good = [m for m in admitted if any(view.sending for view in views)]
+    held = launch.to_be_held(dict.fromkeys(m for row in rows for m in row.hold), fleet.now, settings.hook_timeout)
+    sends = asks.sends(fleet, views, rows)
     actions: tuple[Action, ...] = (
         *_offs(views),
         *hooks,
         *recalls,
         *_attachments(views, rows),
-        *(action for row in rows for action in (*row.detach, *row.attach)),
-        *(row.refuse for row in rows if row.refuse),
         *(Relent(view.port) for view in views if view.sending and view.port in fleet.refusals),
-        *asks.sends(fleet, views, rows),
-        *(Reject(m.machine, m.group, m.record.reason) for m in dict.fromkeys(m for row in rows for m in row.reject)),
-        *(Admit(m.machine, m.group, m.launched_at) for m in launch.admitted_by_all([row.admit for row in rows])),
+        *(row.refuse for row in rows if row.refuse),
+        *(action for row in rows for action in (*row.detach, *row.attach)),
+        *sends,
+        *breaker.closing(fleet, good),
+        *given_up,
+        *(_reject(m) for m in dict.fromkeys(m for row in rows for m in row.reject)),
+        *(Hold(m.machine, m.group) for m in held),
+        *(Admit(m.machine, m.group, m.launched_at) for m in launch.to_be_admitted(admitted, fleet.now)),
         *(_clear(fleet, settings) if rows and all(row.clear for row in rows) else ()),
     )
+    waits = [row.again_in for row in rows if row.again_in] + asks.repeats(fleet, rows)
+    waits += asks.deadlines(fleet, sends, settings) + [settings.hook_timeout // 3 for _ in held[:1]]
+    found = (*(finding for row in rows for finding in row.findings), *breaker.findings(fleet))
     return Plan(
         reason="; ".join(dict.fromkeys(row.reason for row in rows)) or "no mail listener",
         actions=actions,
         not_yet=any(row.not_yet for row in rows),
-        again_in=min([row.again_in for row in rows if row.again_in] + asks.repeats(fleet, rows), default=0),
-        findings=tuple(dict.fromkeys(finding for row in rows for finding in row.findings)),
+        again_in=min(waits, default=0),
+        findings=tuple(dict.fromkeys(found)),
     )
+
+
+def _reject(m: Member) -> Reject:
+    return Reject(m.machine, m.group, m.record.reason, m.record.outcome or Outcome.BUG)
 
 
 def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:

@@ -22,6 +22,7 @@ class Row:
     admit: tuple[Member, ...] = ()
     hooks: str = ""
     reject: tuple[Member, ...] = ()
+    hold: tuple[Member, ...] = ()
     attach: tuple[SetPolicies, ...] = ()
     detach: tuple[SetPolicies, ...] = ()
     refuse: Refuse | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from smtp_fleet import cutover, drift, launch
+from smtp_fleet import breaker, cutover, drift, launch
 from smtp_fleet.actions import ABANDON, CONTINUE, SetPolicies
-from smtp_fleet.evidence import ASK_WAIT, HOPELESS, Outcome, Speaks, Standing
+from smtp_fleet.evidence import ASK_WAIT, Speaks, Standing
+from smtp_fleet.outcome import HELD, HOPELESS, Outcome
 from smtp_fleet.refusals import refusals
 from smtp_fleet.row import Row, attaching
 from smtp_fleet.tag import Mode
@@ -60,18 +61,33 @@ def _protecting(view: View, refused: bool) -> Row:
     admit, odd = launch.waiting(view.speaking(Speaks.PROXY)), drift.findings(view)
     on = Row("on", admit=admit, hooks=ABANDON, look=drift.to_be_looked_at(view), findings=odd)
     not_expecting = view.speaking(Speaks.PLAIN, Speaks.UNKNOWN)
+    if breaker.nothing_left(view.fleet, view.port) and not view.held_back and view.modes == {Mode.ENABLED}:
+        return _last_resort(view, on)
+    late = launch.given_up_on(not_expecting, view.fleet.now, view.settings.agent_wait)
     cannot = tuple(m for m in not_expecting if m.record.standing(view.fleet.now) is Standing.CANNOT)
-    if cannot:
-        named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in cannot)
+    if cannot or late:
+        named = tuple(f"{m.machine.instance_id} cannot expect the header: {m.record.reason}" for m in (*cannot, *late))
         reason = "an instance cannot expect the header"
-        reject = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS)
-        others = tuple(m for m in not_expecting if m not in reject)
-        return replace(on, reason=reason, expect=others, reject=reject, not_yet=True, findings=(*odd, *named))
+        reject = (*(m for m in launch.waiting(cannot) if m.record.outcome in HOPELESS), *late)
+        given_up = {m.machine for m in reject}
+        others = tuple(m for m in not_expecting if m.machine not in given_up)
+        hold = tuple(m for m in launch.waiting(cannot) if m.record.outcome in HELD)
+        row = replace(on, reason=reason, expect=others, reject=reject, hold=hold, not_yet=True)
+        return replace(row, findings=(*odd, *named))
     if not_expecting:
         return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
     if view.silent and not refused and view.modes == {Mode.ENABLED}:
         return replace(on, reason="attaching to the rest", attach=attaching(view))
     return on
+
+
+def _last_resort(view: View, on: Row) -> Row:
+    """Launches fail, and nobody expects: the header goes, so that mail comes in again and none of it bounces."""
+    why = f"no instance expects the header on instance port {view.port}, and launches fail"
+    refuse = cutover.refusal(view, why)
+    wait = view.settings.settle
+    row = replace(on, reason="nobody expects and launches fail: balancer off", detach=_detach(view), refuse=refuse)
+    return replace(row, look=(), admit=(), not_yet=True, again_in=wait, findings=(*on.findings, why))
 
 
 def _switching_on(view: View, refused: bool) -> Row:

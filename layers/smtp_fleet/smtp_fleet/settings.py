@@ -71,6 +71,7 @@ class MindSettings:
     settle: int = _setting("SETTLE_SECONDS", _seconds)
     check_interval: int = _setting("CHECK_INTERVAL_SECONDS", _seconds)
     hook_timeout: int = _setting("HOOK_TIMEOUT_SECONDS", _seconds)
+    agent_wait: int = _setting("AGENT_WAIT_SECONDS", _seconds)
     group_name_pattern: str = _setting("GROUP_NAME_PATTERN", _text)
     ledger_table: str = _setting("LEDGER_TABLE", _text)
     wakes_queue_url: str = _setting("WAKES_QUEUE_URL", _text)

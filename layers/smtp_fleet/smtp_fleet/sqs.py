@@ -21,21 +21,30 @@ def bodies(event: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def received_before(event: dict[str, Any]) -> frozenset[str]:
+    """The ids of those messages of one invocation that were received before (message attributes, SQS)."""
+    return frozenset(
+        record["messageId"]
+        for record in event["Records"]
+        if record.get("attributes", {}).get("ApproximateReceiveCount", "1") != "1"
+    )
+
+
 def failures(ids: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     """The answer that leaves these messages, and only these, to the queue's retry (ReportBatchItemFailures)."""
     return {"batchItemFailures": [{"itemIdentifier": i} for i in sorted(ids)]}
 
 
 class Queue:
-    """A queue of JSON messages."""
+    """A queue of JSON messages, at `url`."""
 
     def __init__(self, client: Any, url: str) -> None:
         self._sqs = client
-        self._url = url
+        self.url = url
 
     def send(self, messages: Iterable[dict[str, Any]], delay: int = 0) -> None:
         """Send messages, one body each, to be received after `delay` seconds."""
         for message in messages:
             self._sqs.send_message(
-                QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=min(delay, LONGEST_DELAY)
+                QueueUrl=self.url, MessageBody=json.dumps(message), DelaySeconds=min(delay, LONGEST_DELAY)
             )

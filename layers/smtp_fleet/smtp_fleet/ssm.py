@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Invocation
+from smtp_fleet.faults import THROTTLES, Throttled, code
 from smtp_fleet.settings import HandSettings
 
 BATCH = 50
@@ -17,11 +20,14 @@ DELIVERY_TIMEOUT = 60
 
 
 class NotSendable(Exception):
-    """One of the instances takes no commands (any more), so Systems Manager refused the whole call."""
+    """Some of the instances take no commands (any more), so Systems Manager refused the whole call.
 
+    `instance_ids` are those that its message names; it may name none.
+    """
 
-class Throttled(Exception):
-    """Systems Manager takes no more commands for now."""
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.instance_ids = frozenset(re.findall(r"\bi-[0-9a-f]{8,17}\b", message))
 
 
 class Answers:
@@ -48,16 +54,40 @@ class Commands:
         self._settings = settings
 
     def online(self, instance_ids: Iterable[str]) -> frozenset[str]:
-        """Those of the instances whose agent is registered and online; an unregistered one is simply not told."""
+        """Those of the instances whose agent is registered and online; an unregistered one is simply not told.
+
+        Raises Throttled where the Region's rate is spent.
+        """
         ids = sorted(instance_ids)
-        return frozenset(
-            information["InstanceId"]
-            for start in range(0, len(ids), BATCH)
-            for information in self._ssm.describe_instance_information(
-                Filters=[{"Key": "InstanceIds", "Values": ids[start : start + BATCH]}], MaxResults=BATCH
-            )["InstanceInformationList"]
-            if information["PingStatus"] == "Online"
-        )
+        try:
+            return frozenset(
+                information["InstanceId"]
+                for start in range(0, len(ids), BATCH)
+                for information in self._ssm.describe_instance_information(
+                    Filters=[{"Key": "InstanceIds", "Values": ids[start : start + BATCH]}], MaxResults=BATCH
+                )["InstanceInformationList"]
+                if information["PingStatus"] == "Online"
+            )
+        except self._ssm.exceptions.ClientError as error:
+            raise _told(error) from error
+
+    def sent(self, ask: Ask, cause: str, since: int) -> dict[str, str]:
+        """The command of this very ask by instance id, as the history tells, sent at `since` or later (seconds).
+
+        The comment is made of the ask alone, so that a command whose sender died before it wrote the id down is found.
+        """
+        filters = [
+            {"key": "InvokedAfter", "value": datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")},
+            {"key": "DocumentName", "value": self._settings.document_name},
+        ]
+        pages = self._ssm.get_paginator("list_commands").paginate(Filters=filters)
+        return {
+            instance: command["CommandId"]
+            for page in pages
+            for command in page["Commands"]
+            if command["Comment"] == comment(ask, cause)
+            for instance in command["InstanceIds"]
+        }
 
     def send(self, ask: Ask, instance_ids: list[str], cause: str) -> str:
         """Send one ask to at most 50 instances, and return the command's id; `cause` is for the command history.
@@ -79,9 +109,7 @@ class Commands:
             raise NotSendable(str(error)) from error
         except self._ssm.exceptions.ClientError as error:
             # Not in the operation's list of errors: the rate of calls, and the quota of pending invocations.
-            if error.response["Error"]["Code"] in ("ThrottlingException", "RateExceeded"):
-                raise Throttled(str(error)) from error
-            raise
+            raise _told(error) from error
         return str(answer["Command"]["CommandId"])
 
     def parameters(self, ask: Ask) -> dict[str, list[str]]:
@@ -104,6 +132,10 @@ class Commands:
 def comment(ask: Ask, cause: str) -> str:
     """What the command history shows of an ask, machine-readable (at most 100 characters)."""
     return f"smtp-fleet {ask.verb.value} ports={_ports(ask).replace(' ', ',')} epoch={ask.epoch} cause={cause}"[:100]
+
+
+def _told(error: Any) -> Exception:
+    return Throttled(str(error)) if code(error) in THROTTLES else error
 
 
 def _ports(ask: Ask) -> str:
