@@ -3,10 +3,11 @@
 import re
 
 import pytest
+from botocore.exceptions import ClientError
 
 from smtp_fleet.actions import PutHook
 from smtp_fleet.autoscaling import Groups
-from smtp_fleet.faults import NotReadBack
+from smtp_fleet.faults import NotReadBack, Throttled
 from smtp_fleet.fleet import Group, Hook
 
 PUT = PutHook("mx", "ABANDON", 900, anew=True)
@@ -80,3 +81,43 @@ def test_no_active_action_on_an_instance_that_waits_is_an_error_worth_a_retry(st
     monkeypatch.setattr(stack.client("autoscaling"), "complete_lifecycle_action", transient)
     with pytest.raises(stack.client("autoscaling").exceptions.ClientError, match="No active"):
         gateway.complete("mx", instance, "CONTINUE")
+
+
+def test_a_launch_is_held_on_as_long_as_it_waits(stack, gateway):
+    gateway.put_hook(PUT)
+    [instance] = stack.scale(1)
+    assert gateway.hold("mx", instance) is True
+    gateway.complete("mx", instance, "CONTINUE")
+    assert gateway.hold("mx", instance) is False
+
+
+@pytest.mark.parametrize("code", ["Throttling", "ThrottlingException", "RequestLimitExceeded"])
+def test_a_spent_rate_is_told_apart(stack, gateway, monkeypatch, code):
+    def throttled(**_):
+        raise ClientError({"Error": {"Code": code, "Message": "Rate exceeded"}}, "CompleteLifecycleAction")
+
+    for call in ("complete_lifecycle_action", "record_lifecycle_action_heartbeat"):
+        monkeypatch.setattr(stack.client("autoscaling"), call, throttled)
+    with pytest.raises(Throttled):
+        gateway.complete("mx", "i-0123456789abcdef0", "CONTINUE")
+    with pytest.raises(Throttled):
+        gateway.hold("mx", "i-0123456789abcdef0")
+
+
+@pytest.mark.parametrize(
+    ("launches", "told"),
+    [
+        ({"LaunchTemplate": {"LaunchTemplateId": "lt-1", "Version": "7"}}, "lt-1 7"),
+        ({"LaunchConfigurationName": "mx-2026"}, "mx-2026"),
+        (
+            {"MixedInstancesPolicy": {"LaunchTemplate": {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"}}}},
+            "lt-2 ",
+        ),
+        ({}, ""),
+    ],
+)
+def test_what_a_group_launches_is_told(stack, gateway, monkeypatch, launches, told):
+    pages = [{"AutoScalingGroups": [{"AutoScalingGroupName": "mx", **launches}]}]
+    paginator = type("Paginator", (), {"paginate": lambda self, **_: pages})
+    monkeypatch.setattr(stack.client("autoscaling"), "get_paginator", lambda name: paginator())
+    assert [group.configuration for group in gateway.all()] == [told]

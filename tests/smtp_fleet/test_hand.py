@@ -1,5 +1,6 @@
 """The hand sends what is current, waits for agents and lets go whom the ledger admits; nothing else."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from local.strict import ssm as agents
 from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record, Verb, asked
+from smtp_fleet.ledger import Ledger
 
 ASK = Ask(Verb.EXPECT, frozenset({25}), 1_900_000_000)
 
@@ -213,3 +215,116 @@ def test_a_command_whose_record_was_asked_anew_meanwhile_is_not_recorded(stack, 
     assert stack.hand().work({"m": message}) == set()
     [record] = stack.ledger.records([machine(message)]).values()
     assert (record.ask, record.command_id) == (ASK, "")
+
+
+def died_before_it_wrote(stack, messages, monkeypatch):
+    """The command was sent; its sender died before the ledger knew. The history goes by the real clock."""
+
+    def dies(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "write", dies)
+        assert stack.hand().work(messages) == set(messages)
+
+
+def test_a_command_whose_sender_died_is_found_in_the_history_and_not_sent_again(stack, monkeypatch):
+    stack.now = int(time.time())
+    messages = launched(stack, 2)
+    for instance in messages:
+        agents.register_agent(instance)
+    died_before_it_wrote(stack, messages, monkeypatch)
+    assert stack.hand().work(messages, again=frozenset(messages)) == set()
+    [command] = commands(stack)
+    records = stack.ledger.records(map(machine, messages.values())).values()
+    assert {record.command_id for record in records} == {command["CommandId"]}
+    assert stack.phrases()[-1] == "command found in the history"
+
+
+@pytest.mark.parametrize("why", ["received for the first time", "asked anew since", "another cause"])
+def test_only_the_command_of_this_very_ask_is_found(stack, monkeypatch, why):
+    stack.now = int(time.time())
+    messages = launched(stack)
+    [(instance, message)] = messages.items()
+    agents.register_agent(instance)
+    died_before_it_wrote(stack, messages, monkeypatch)
+    again = frozenset(messages)
+    if why == "received for the first time":
+        again = frozenset()
+    else:
+        [record] = stack.ledger.records([machine(message)]).values()
+        anew = {"asked_at": stack.now + 600} if why == "asked anew since" else {"cause": "other"}
+        stack.ledger.write(record, replace(record, **anew))
+        messages = {instance: of(message, asked_at=anew.get("asked_at", stack.now))}
+    assert stack.hand().work(messages, again=again) == set()
+    assert len(commands(stack)) == 2
+
+
+def test_the_history_is_read_only_where_a_message_comes_again(stack, calls):
+    messages = launched(stack, 2)
+    for instance in messages:
+        agents.register_agent(instance)
+    stack.hand().work(messages)
+    assert "ssm:ListCommands" not in calls
+
+
+def test_an_admission_that_is_throttled_has_another_turn_and_spends_no_receive(stack, monkeypatch):
+    [(instance, message)] = launched(stack).items()
+    stack.ledger.write(*admitted(stack, Record(machine(message))))
+
+    def throttled(**_):
+        raise ClientError({"Error": {"Code": "Throttling", "Message": "Rate exceeded"}}, "CompleteLifecycleAction")
+
+    admission = of(message, kind="admit", group="mx", launched_at=7)
+    with monkeypatch.context() as patched:
+        patched.setattr(stack.client("autoscaling"), "complete_lifecycle_action", throttled)
+        assert stack.hand().work({"m": admission}) == set()
+    assert stack.phrases()[-1] == "waiting for Auto Scaling: it throttles"
+    assert stack.delayed("asks") == 1
+    assert stack.hand().work({"m": admission}) == set()
+    assert stack.states() == {instance: "InService"}
+
+
+@pytest.mark.parametrize("kind", ["ask", "admit"])
+def test_what_there_is_no_time_for_is_passed_on(stack, kind):
+    [(instance, message)] = launched(stack).items()
+    agents.register_agent(instance)
+    stack.ledger.write(*admitted(stack, Record(machine(message))))
+    stack.left = 9
+    assert stack.hand().work({"m": of(message, kind=kind, group="mx", launched_at=0)}) == set()
+    assert (commands(stack), stack.states()) == ([], {instance: "Pending:Wait"})
+    assert stack.delayed("asks") == 1
+
+
+def test_all_that_wait_share_a_message_and_the_calls_that_look_for_them(stack, calls):
+    messages = launched(stack, 60)
+    calls.clear()
+    assert stack.hand().work(messages) == set()
+    assert calls.count("ssm:DescribeInstanceInformation") == 2
+    assert calls.count("sqs:SendMessage") == 1
+
+
+def test_agents_that_cannot_be_looked_for_are_waited_for(stack, monkeypatch):
+    messages = launched(stack, 2)
+
+    def throttled(**_):
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "any")
+
+    monkeypatch.setattr(stack.client("ssm"), "describe_instance_information", throttled)
+    assert stack.hand().work(messages) == set()
+    assert stack.phrases()[-1] == "waiting for Systems Manager: it throttles"
+    assert stack.delayed("asks") == 1
+
+
+def test_those_that_the_refusal_names_are_not_looked_for_by_halving(stack, calls, monkeypatch):
+    """`Instances [[i-...]] not in a valid state for account ...` (amazon-ssm, met in issue threads)."""
+    messages = launched(stack, 40)
+    instances = sorted(messages)
+    for instance in instances:
+        agents.register_agent(instance)
+    stack.client("ec2").terminate_instances(InstanceIds=instances[7:9])
+    online = {"InstanceInformationList": [{"InstanceId": i, "PingStatus": "Online"} for i in instances]}
+    monkeypatch.setattr(stack.client("ssm"), "describe_instance_information", lambda **_: online)
+    calls.clear()
+    assert stack.hand().work(messages) == set()
+    assert calls.count("ssm:SendCommand") == 2

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smtp_fleet.evidence import Ask, Machine, Record, Verb, asked
+from smtp_fleet.fleet import Breaker
 from smtp_fleet.ledger import Superseded
 from smtp_fleet.outcome import Outcome
 
@@ -28,8 +29,11 @@ RECORDS = st.builds(
     proxy=PORTS,
     plain=PORTS,
     admitted=st.booleans(),
-).map(lambda r: replace(r, ask=r.ask))
+    owner=TEXT,
+    **dict.fromkeys(("overwritten", "overwritten_at", "unheard", "tries", "admitted_at", "held_at"), NUMBER),
+)
 MACHINE = Machine("i-1", "vol-1")
+BREAKER = Breaker(("i-1", "i-2"), 200, "lt-1 7", "two listeners")
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -65,6 +69,14 @@ def test_the_first_time_seen_off_stays(stack):
     assert stack.ledger.off_since([("mx-1", 25), ("mx-2", 25)]) == {("mx-1", 25): 100}
     stack.ledger.forget_off("mx-1", 25)
     assert stack.ledger.off_since([("mx-1", 25)]) == {}
+
+
+def test_the_breaker_of_a_group_is_kept_until_it_is_closed(stack):
+    stack.ledger.record_hook("mx", 100)
+    stack.ledger.record_breaker("mx", BREAKER)
+    assert stack.ledger.groups(["mx", "web"]) == ({"mx": 100}, {"mx": BREAKER})
+    stack.ledger.close_breaker("mx")
+    assert stack.ledger.groups(["mx"]) == ({"mx": 100}, {})
 
 
 def test_one_lease_at_a_time(stack):

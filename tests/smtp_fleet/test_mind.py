@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from local.strict import ssm as agents
+from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.evidence import ASK_WAIT, Machine
+from smtp_fleet.fleet import Breaker
 from smtp_fleet.ledger import Ledger
+from smtp_fleet.sqs import Queue
 from tests.smtp_fleet.world import SETTINGS
 
 CREATE, SET = "elb:CreateLoadBalancerPolicy", "elb:SetLoadBalancerPoliciesForBackendServer"
@@ -303,7 +306,7 @@ def test_a_row_that_the_hand_wrote_meanwhile_is_no_fault(stack, monkeypatch):
     monkeypatch.setattr(Ledger, "write", the_hand_is_faster)
     assert stack.wake("mx-1") == set()
     assert stack.phrases()[-1] == "the ledger changed meanwhile: looking again"
-    assert stack.delayed("wakes") == 1
+    assert stack.delayed("wakes") == 2  # one looks whether the first ask was in vain
     [record] = stack.ledger.records([machine]).values()
     assert record.command_id == "sent meanwhile"
 
@@ -443,3 +446,65 @@ def test_switched_off_it_counts_the_settle_time_from_the_read_back(stack):
     assert stack.policies() == {}
     assert stack.ledger.off_since([("mx-1", 25)]) == {("mx-1", 25): stack.now}
     assert stack.delayed("wakes") == 1
+
+
+def test_out_of_time_it_goes_on_in_another_round(stack):
+    """The lease outlives a function that dies: one that stops in time leaves its work to the next at once."""
+    for name in ("mx-1", "mx-2"):
+        stack.balancer(name)
+    stack.left = 14
+    assert stack.wake("mx-1", "mx-2") == set()
+    assert (stack.policies("mx-1"), stack.policies("mx-2")) == ({}, {})
+    assert stack.said[-1] == ("out of time: going on in another round", {"load_balancers": ["mx-1", "mx-2"]})
+    assert stack.delayed("wakes") == 1
+    stack.left = 100
+    stack.wake("mx-1", "mx-2")
+    assert stack.policies("mx-1") == stack.policies("mx-2") == {25: ["EnableProxyProtocol"]}
+
+
+def test_a_sweep_goes_on_where_it_stopped(stack, monkeypatch):
+    for name in ("mx-1", "mx-2", "mx-3"):
+        stack.balancer(name)
+    mind, sent = stack.mind(), []
+    monkeypatch.setattr(Queue, "send", lambda queue, messages, delay=0: sent.extend(messages))
+    real = LoadBalancers.apply
+
+    def the_first_takes_long(gateway, balancer, actions):
+        stack.left = 0
+        real(gateway, balancer, actions)
+
+    monkeypatch.setattr(LoadBalancers, "apply", the_first_takes_long)
+    assert mind.wake({"m": {"detail-type": "Scheduled Event"}}, "me") == set()
+    [again] = [body for body in sent if body["detail-type"] == "Scheduled Event"]
+    assert again["detail"]["begin"] == "mx-2"
+    stack.left = 100
+    monkeypatch.setattr(LoadBalancers, "apply", real)
+    stack.said.clear()
+    assert stack.mind().wake({"m": again}, "me") == set()
+    assert [keys["load_balancers"] for _, keys in stack.said if "actions" in keys] == [["mx-2"], ["mx-3"]]
+    assert all(stack.policies(name) for name in ("mx-1", "mx-2", "mx-3"))
+
+
+def test_whoever_tags_closes_the_breaker(stack):
+    fleet_with_launch(stack)
+    stack.ledger.record_breaker("mx", Breaker(("i-1", "i-2", "i-3"), stack.now, "", ""))
+    added = {"eventName": "AddTags", "requestParameters": {"loadBalancerNames": ["mx-1"]}}
+    stack.mind().wake({"m": {"source": "aws.elasticloadbalancing", "detail": added}}, "me")
+    assert stack.ledger.groups(["mx"])[1] == {}
+
+
+def test_launches_that_fail_are_given_up_until_the_breaker_opens_and_then_mail_comes_in_without_the_header(stack):
+    """A configuration that no launch can meet costs three instances and then the header, not the fleet."""
+    agents.executor = refuses
+    fleet_with_launch(stack)
+    for _ in range(12):
+        for instance in stack.scale(1):
+            agents.register_agent(instance)
+        stack.now += SETTINGS.settle
+        stack.wake()
+        assert stack.hand().work(stack.received("asks")) == set()
+        assert agents.drain(5)
+    assert stack.policies() == {}
+    assert stack.phrases().count("rejected") == 3
+    assert "nobody expects and launches fail: balancer off" in stack.phrases()
+    assert set(stack.states().values()) == {"InService"}

@@ -58,6 +58,11 @@ def closing(fleet: Fleet, good: Iterable[Member]) -> tuple[CloseBreaker, ...]:
     )
 
 
+def forgetting(fleet: Fleet) -> tuple[CloseBreaker, ...]:
+    """What is left of breakers where the fleet is switched off."""
+    return tuple(CloseBreaker(g.name) for g in fleet.groups if g.name in fleet.breakers)
+
+
 def findings(fleet: Fleet) -> tuple[str, ...]:
     """What to say of the breakers that are open."""
     return tuple(

@@ -6,7 +6,7 @@ for an admission that nobody gives.
 
 from __future__ import annotations
 
-from smtp_fleet import launch
+from smtp_fleet import breaker, launch
 from smtp_fleet.actions import Admit, DeleteHook, Forget, ForgetOff, Plan, RecordOff, Send
 from smtp_fleet.evidence import Ask, Record, Standing, Verb, next_epoch
 from smtp_fleet.fleet import Fleet, Member
@@ -40,7 +40,8 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     if free:
         return Plan("a group left its fleet: admitting its launches", (*admit, *forget), not_yet=True)
     gone = DeleteHook(group.name), ForgetOff(*group.off_key)
-    return Plan("a group left its fleet: nothing of ours is left", (*forget, *gone))
+    rows = (*forget, *breaker.forgetting(fleet))
+    return Plan("a group left its fleet: nothing of ours is left", (*rows, *gone))
 
 
 def _concerns(m: Member) -> bool:

@@ -95,7 +95,7 @@ def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:
         if settings.policy_name in b.proxy_policies and not any(settings.policy_name in on for on in b.backend.values())
     ]
     known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits]
-    return (*hooks, *unused, *known)
+    return (*hooks, *unused, *known, *breaker.forgetting(fleet))
 
 
 def _offs(views: list[View]) -> tuple[Action, ...]:
