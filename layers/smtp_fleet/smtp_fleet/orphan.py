@@ -7,7 +7,7 @@ for an admission that nobody gives.
 from __future__ import annotations
 
 from smtp_fleet import breaker, launch
-from smtp_fleet.actions import Admit, DeleteHook, Forget, ForgetOff, Plan, RecordOff, Send
+from smtp_fleet.actions import Action, Admit, DeleteHook, Forget, ForgetOff, Plan, RecordOff, Send
 from smtp_fleet.evidence import Ask, Record, Standing, Verb, next_epoch
 from smtp_fleet.fleet import Fleet, Member
 from smtp_fleet.outcome import Outcome
@@ -39,9 +39,8 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     forget = tuple(Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits)
     if free:
         return Plan("a group left its fleet: admitting its launches", (*admit, *forget), not_yet=True)
-    gone = DeleteHook(group.name), ForgetOff(*group.off_key)
-    rows = (*forget, *breaker.forgetting(fleet))
-    return Plan("a group left its fleet: nothing of ours is left", (*rows, *gone))
+    rows: tuple[Action, ...] = (*forget, *breaker.forgetting(fleet), DeleteHook(group.name), ForgetOff(*group.off_key))
+    return Plan("a group left its fleet: nothing of ours is left", rows)
 
 
 def _concerns(m: Member) -> bool:
