@@ -12,6 +12,7 @@ from console import words
 from smtp_fleet.actions import (
     Action,
     Admit,
+    CloseBreaker,
     DeleteHook,
     DeletePolicy,
     Forget,
@@ -21,6 +22,7 @@ from smtp_fleet.actions import (
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBreaker,
     RecordOff,
     Refuse,
     Reject,
@@ -100,6 +102,10 @@ def _after(fleet: Fleet, action: Action) -> Fleet:
             return replace(fleet, attachments={**fleet.attachments, port: Attachment(times, at)})
         case ForgetAttachment(port):
             return replace(fleet, attachments={k: v for k, v in fleet.attachments.items() if k != port})
+        case RecordBreaker(group, breaker):
+            return replace(fleet, breakers={**fleet.breakers, group: breaker})
+        case CloseBreaker(group):
+            return replace(fleet, breakers={k: v for k, v in fleet.breakers.items() if k != group})
         case Refuse(port, why, times, until):
             return replace(fleet, refusals={**fleet.refusals, port: Refusal(why, times, until)})
         case Relent(port):

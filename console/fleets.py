@@ -11,7 +11,7 @@ from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record
-from smtp_fleet.fleet import Attachment, Fleet, Refusal
+from smtp_fleet.fleet import Attachment, Breaker, Fleet, Refusal
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.settings import MindSettings
@@ -42,9 +42,9 @@ class NothingKnown:
         """No cutover was refused, no policy attached."""
         return {}, {}
 
-    def hooked_since(self, groups: Iterable[str]) -> dict[str, int]:
-        """No hook is known."""
-        return {}
+    def groups(self, names: Iterable[str]) -> tuple[dict[str, int], dict[str, Breaker]]:
+        """No hook is known, and no launch was given up."""
+        return {}, {}
 
 
 class Fleets:

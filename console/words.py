@@ -7,6 +7,7 @@ from smtp_fleet.actions import (
     Admit,
     DeleteHook,
     DeletePolicy,
+    Hold,
     PutHook,
     Refuse,
     Reject,
@@ -39,6 +40,8 @@ def action(one: Action) -> str:
             return f"have {names} expect the header on {ports} (Run Command; reload, no restart)"
         case Admit(machine, group, _):
             return f"let {machine.instance_id} of group {group} into service"
+        case Hold(machine, group):
+            return f"hold launch {machine.instance_id} of group {group} at the hook for longer"
         case Reject(machine, group, reason):
             return f"give up launch {machine.instance_id} of group {group}: {reason}"
         case Refuse(port, why, _, _):

@@ -16,6 +16,7 @@ from local.template import Template
 from smtp_fleet import actions
 from smtp_fleet.evidence import Machine, Record, Speaks, Verb
 from smtp_fleet.fleet import Fleet, Group, Listener, LoadBalancer, Member
+from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan as decide
 from smtp_fleet.tag import Tags, wish
 from tests.console.deployed import run
@@ -190,7 +191,7 @@ def test_the_defaults_are_those_of_the_template():
 
 NOTES = {
     actions.RecordOff, actions.ForgetOff, actions.RecordAttachment, actions.ForgetAttachment, actions.Relent,
-    actions.Forget, actions.Recall,
+    actions.Forget, actions.Recall, actions.RecordBreaker, actions.CloseBreaker,
 }  # fmt: skip
 
 
@@ -199,8 +200,8 @@ def test_every_action_but_notes_in_the_ledger_has_words():
     machine = Machine("i-1", "vol-1")
     examples = [
         actions.PutHook("g", "ABANDON", 900, True), actions.DeleteHook("g"), actions.DeletePolicy("b", "p"),
-        actions.SetPolicies("b", 25, ("p",), True), actions.Admit(machine, "g", 0), actions.Reject(machine, "g", "r"),
-        actions.Refuse(25, "r", 1, 0), actions.Send(actions.Ask(Verb.EXPECT, frozenset({25}), 1), (machine,)),
+        actions.SetPolicies("b", 25, ("p",), True), actions.Admit(machine, "g", 0), actions.Hold(machine, "g"),
+        actions.Reject(machine, "g", "r", Outcome.REFUSED), actions.Refuse(25, "r", 1, 0), actions.Send(actions.Ask(Verb.EXPECT, frozenset({25}), 1), (machine,)),
     ]  # fmt: skip
     assert {type(one) for one in examples} | NOTES == kinds
     assert all(words.action(one) for one in examples)
