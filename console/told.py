@@ -20,6 +20,7 @@ DEFAULTS = {
     "CutoverBudgetSeconds": "45",
     "SettleSeconds": "60",
     "HookTimeoutSeconds": "900",
+    "AgentWaitSeconds": "720",
     "CheckIntervalSeconds": "3600",
 }
 """What the template has for the parameters that the mind reads."""

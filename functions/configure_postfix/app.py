@@ -30,9 +30,7 @@ gc.enable()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle a batch of asks and admissions, and name those that must be tried again."""
-
-    def left() -> float:
-        return float(context.get_remaining_time_in_millis()) / 1000
-
-    working = hand.Hand(commands, groups, rows, asks, lambda: int(time.time()), say, count, left)
+    working = hand.Hand(
+        commands, groups, rows, asks, lambda: int(time.time()), say, count, report.seconds_left(context)
+    )
     return sqs.failures(working.work(sqs.bodies(event), again=sqs.received_before(event)))

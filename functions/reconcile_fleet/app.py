@@ -36,9 +36,5 @@ gc.enable()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Handle a batch of wakes, and name those that must be tried again."""
-
-    def left() -> float:
-        return float(context.get_remaining_time_in_millis()) / 1000
-
-    woken = mind.Mind(told, aws, lambda: int(time.time()), say, count, left)
+    woken = mind.Mind(told, aws, lambda: int(time.time()), say, count, report.seconds_left(context))
     return sqs.failures(woken.wake(sqs.bodies(event), holder=context.aws_request_id))

@@ -201,7 +201,8 @@ def test_every_action_but_notes_in_the_ledger_has_words():
     examples = [
         actions.PutHook("g", "ABANDON", 900, True), actions.DeleteHook("g"), actions.DeletePolicy("b", "p"),
         actions.SetPolicies("b", 25, ("p",), True), actions.Admit(machine, "g", 0), actions.Hold(machine, "g"),
-        actions.Reject(machine, "g", "r", Outcome.REFUSED), actions.Refuse(25, "r", 1, 0), actions.Send(actions.Ask(Verb.EXPECT, frozenset({25}), 1), (machine,)),
+        actions.Reject(machine, "g", "r", Outcome.REFUSED), actions.Refuse(25, "r", 1, 0),
+        actions.Send(actions.Ask(Verb.EXPECT, frozenset({25}), 1), (machine,)),
     ]  # fmt: skip
     assert {type(one) for one in examples} | NOTES == kinds
     assert all(words.action(one) for one in examples)

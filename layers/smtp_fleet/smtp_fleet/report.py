@@ -19,6 +19,11 @@ def saying(logger: Any) -> Callable[..., None]:
     return say
 
 
+def seconds_left(context: Any) -> Callable[[], float]:
+    """How many seconds are left of the invocation that a Lambda `context` is about, at the moment of asking."""
+    return lambda: float(context.get_remaining_time_in_millis()) / 1000
+
+
 def counting(metrics: Any) -> Callable[[str, float, str], None]:
     """A `count` that adds to `metrics` (CloudWatch embedded metric format): a name, a value and its unit."""
     # A round that did nothing has nothing to count, and that is no reason for a warning in the log.
