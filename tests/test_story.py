@@ -1,6 +1,8 @@
 """The story of the demo, for real: template rules, functions under AWS's runtime client, HAProxy and Postfix."""
 
 import json
+import os
+import signal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -8,8 +10,11 @@ from threading import Thread
 import pytest
 
 from local.instances import Instances
+from local.machine import await_until
 from local.region import Region
 from local.story import PARAMETERS, TAG, Story
+from local.strict import observe, sqs
+from local.strict.ssm import Answer
 from tests.test_template import FUNCTIONS, statements
 
 TEMPLATE = Path("template.yaml")
@@ -50,6 +55,7 @@ def told(story):
     seen["hooks put"] = {call.params["AutoScalingGroupName"] for call in story.region.calls("PutLifecycleHook")}
     seen["history"] = story.history()
     seen["order"] = [call.operation for call in story.region.calls("SendCommand", "CompleteLifecycleAction")]
+    seen["held"] = launch_that_says_nothing(story, "mx")
     create_a_policy_of_others(story, "mx-1")
     seen["guard before"] = delete_stack(story)
     story.set_tag("mx-1", "disabled")
@@ -120,6 +126,44 @@ def repeat_the_admission(story):
     story.quiet()
 
 
+def launch_that_says_nothing(story, group):
+    """Its document ends without a verdict, and the hand that sent the command dies before it writes that down."""
+    region, known, killed = story.region, story.states(group), []
+    hand, real = region.functions["ConfigurePostfixFunction"], region.executor
+
+    def die(call):
+        if call.operation == "SendCommand" and not killed:
+            killed.append(call)
+            for pid in hand.pids:
+                os.kill(pid, signal.SIGKILL)
+
+    def executor(instance, *asked):
+        return real(instance, *asked) if instance in known else Answer("Failed", "Failed", 1, "Segmentation fault")
+
+    region.executor = executor
+    with observe(die):
+        new, _ = story.launch(group)
+        await_until(
+            lambda: any(dead(record) for record in region.log), "the command to be sent, and its sender to die", 60
+        )
+    sqs.show(region.template.resolve({"Fn::GetAtt": "AsksQueue.Arn"}))  # rather than wait for the visibility timeout
+    for _ in range(2):  # the first goes round while the message is looked at again, the second finds what came of it
+        region.sweep()
+        story.quiet()
+    region.executor = real
+    state = story.states(group)[new]
+    region.client("autoscaling").terminate_instance_in_auto_scaling_group(
+        InstanceId=new, ShouldDecrementDesiredCapacity=True
+    )
+    story.quiet()
+    return {"instance": new, "state": state}
+
+
+def dead(record):
+    """Whether an invocation of the hand died."""
+    return record.kind == "invocation" and record.who == "ConfigurePostfixFunction" and bool(record.what["error"])
+
+
 @pytest.fixture(scope="module")
 def steps(story, told):
     """What the mind said of the live fleet, in order."""
@@ -160,6 +204,15 @@ def test_it_was_let_go_only_after_postfix_was_proven(told):
     assert (verdict["class"], verdict["ports"], verdict["changed"]) == ("ok", {"25": "proxy"}, True)
     assert invocation["InstanceId"] == told["instance"]
     assert invocation["Comment"].startswith("smtp-fleet expect ports=25 epoch=")
+
+
+def test_a_launch_without_a_verdict_is_held_and_its_command_is_not_sent_twice(story, told):
+    assert told["held"]["state"] == "Pending:Wait"
+    sent = [
+        call for call in story.region.calls("SendCommand") if told["held"]["instance"] in call.params["InstanceIds"]
+    ]
+    held = story.region.calls("RecordLifecycleActionHeartbeat")
+    assert (len(sent), {call.params["InstanceId"] for call in held}) == (1, {told["held"]["instance"]})
 
 
 def test_a_second_round_changes_nothing(told):

@@ -50,6 +50,15 @@ def delete(arn: str, receipt_handle: str) -> None:
         backend.delete_message(name, receipt_handle)
 
 
+def show(arn: str) -> None:
+    """Ends the visibility timeout of every message that was received and not deleted."""
+    with one_at_a_time:
+        backend, name = _backend(arn)
+        queue = backend.get_queue(name)
+        for message in list(queue.pending_messages):
+            backend.change_message_visibility(name, message.receipt_handle, 0)
+
+
 def due(arn: str) -> list[float]:
     """When each message of the queue can next be received; the past for those that can be now."""
     with one_at_a_time:
