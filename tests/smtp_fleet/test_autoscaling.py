@@ -41,6 +41,23 @@ def test_the_ports_of_its_target_groups_are_told(stack, gateway, calls):
     assert gateway.with_targets(group).target_ports == {"net": 25}
 
 
+def test_a_target_group_that_is_gone_feeds_nobody_and_stops_nothing(stack, gateway):
+    """A group goes on naming a target group that was deleted; DescribeTargetGroups refuses the whole call."""
+    vpc = stack.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    arns = [
+        stack.client("elbv2").create_target_group(Name=name, Protocol="TCP", Port=25, VpcId=vpc)["TargetGroups"][0][
+            "TargetGroupArn"
+        ]
+        for name in ("gone", "there")
+    ]
+    stack.client("autoscaling").attach_load_balancer_target_groups(AutoScalingGroupName="mx", TargetGroupARNs=arns)
+    stack.client("elbv2").delete_target_group(TargetGroupArn=arns[0])
+    [group] = gateway.all()
+    assert gateway.with_targets(group).target_ports == {"there": 25}
+    stack.client("elbv2").delete_target_group(TargetGroupArn=arns[1])
+    assert gateway.with_targets(group).target_ports == {}
+
+
 def test_our_hook_is_put_and_read_back(stack, gateway):
     gateway.put_hook(PUT)
     assert gateway.with_hook(Group("mx"), 7) == Group("mx", hook=Hook("ABANDON", 900), hooked_since=7)

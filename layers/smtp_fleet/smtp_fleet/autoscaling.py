@@ -45,9 +45,15 @@ class Groups:
         """The group with the ports of the target groups that feed it; none attached is no call."""
         if not group.target_ports:
             return group
-        answer = self._elbv2.describe_target_groups(TargetGroupArns=sorted(group.target_ports))
-        ports = {t["TargetGroupName"]: t["Port"] for t in answer["TargetGroups"] if "Port" in t}
-        return replace(group, target_ports=ports)
+        found = self._targets(sorted(group.target_ports))
+        return replace(group, target_ports={t["TargetGroupName"]: t["Port"] for t in found if "Port" in t})
+
+    def _targets(self, arns: list[str]) -> list[dict[str, Any]]:
+        """One call for all; if one of them is gone, which fails the whole call, one call each: it feeds nobody."""
+        try:
+            return list(self._elbv2.describe_target_groups(TargetGroupArns=arns)["TargetGroups"])
+        except self._elbv2.exceptions.TargetGroupNotFoundException:
+            return [] if len(arns) == 1 else [found for arn in arns for found in self._targets([arn])]
 
     def with_pool(self, group: Group) -> Group:
         """The group with the instances of its warm pool, which DescribeWarmPool alone tells; no pool is no call."""
