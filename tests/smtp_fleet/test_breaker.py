@@ -107,11 +107,19 @@ def test_launches_fail_and_nobody_expects_so_the_balancer_goes_off_and_stays_off
     kinds = [type(action) for action in decision.actions]
     assert kinds.index(Refuse) < kinds.index(SetPolicies)  # a crash in between must not attach again at once
     assert not acts(decision, Reject)
+    assert acts(decision, CloseBreaker) == [CloseBreaker("mx")]  # a later try begins anew
 
 
-@pytest.mark.parametrize("kept_by", ["one that expects", "audit", "paused", "another tag", "a closed breaker"])
+KEPT_BY = {
+    "one that expects": (failing(), replace(good("i-0"), waits=False)),
+    "no launch at all": (),
+    "no launch under way": (replace(failing(), waits=False),),
+}
+
+
+@pytest.mark.parametrize("kept_by", [*KEPT_BY, "audit", "paused", "another tag", "a closed breaker"])
 def test_the_last_resort_is_the_last(kept_by):
-    members = (failing(), replace(good("i-0"), waits=False)) if kept_by == "one that expects" else (failing(),)
+    members = KEPT_BY.get(kept_by, (failing(),))
     held_back = {kept_by: True} if kept_by in ("audit", "paused") else {}
     found = fleet(balancer(sends=True), tag=None if kept_by == "another tag" else "enabled", groups=[group()],
                   members=list(members))  # fmt: skip

@@ -121,7 +121,8 @@ class History(RuleBasedStateMachine):
     @rule(able=st.booleans())
     def instance_launches(self, able):
         self.launches += 1
-        self.world.launch(f"i-{self.launches}", "mx", able)
+        self.world.able = able
+        self.world.launch(f"i-{self.launches}", "mx")
 
     @precondition(lambda self: self.world.instances)
     @rule(which=ANY)

@@ -29,6 +29,19 @@ def test_the_law_holds_in_every_short_history_and_from_each_the_end_is_reached(n
     assert result.states == STATES
 
 
+def test_the_law_holds_where_no_launch_can_expect_the_header_up_to_the_last_resort(monkeypatch):
+    """Three launches are given up, the breaker opens, the header goes, and what is launched then comes in plain."""
+    offs = []
+    real = rows._last_resort
+    monkeypatch.setattr(rows, "_last_resort", lambda *each: offs.append(1) or real(*each))
+    world = STARTS["on, nobody in service"]()
+    world.able = False
+    result = search(world, replace(NOTHING_GOES_WRONG, launches=5, crashes=1, lost=1), STATES)
+    print(f"{result.states:,} states, {result.moves:,} moves, {result.depth} deep, last resort {len(offs):,} times")
+    assert result.found is None, result.found
+    assert offs
+
+
 def balancer_first(patch):
     patch(rows.cutover, "live", lambda view: Row("on", attach=attaching(view)))
 

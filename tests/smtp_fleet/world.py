@@ -129,7 +129,7 @@ Write = tuple[str, Callable[[], object]]
 
 @dataclass
 class World:
-    """Everything there is, and the ledger."""
+    """Everything there is, and the ledger; `able` tells whether what is launched could expect the header."""
 
     now: int = 1_000_000
     tags: dict[str, str | None] = field(default_factory=dict)
@@ -146,6 +146,7 @@ class World:
     refusals: dict[int, Refusal] = field(default_factory=dict)
     attachments: dict[int, Attachment] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    able: bool = True
 
     def fleet(self) -> Fleet:
         """What the mind would observe now."""
@@ -412,11 +413,11 @@ class World:
         """A launch that had begun is shown, held or not as it was when it began."""
         x.state = "Pending:Wait" if x.result else "InService"
 
-    def launch(self, instance_id: str, group: str, able: bool = True, begun: bool = False) -> None:
+    def launch(self, instance_id: str, group: str, begun: bool = False) -> None:
         """A launch: held where our hook is on the group, else in service; at once, or begun and not shown yet."""
         hook = self.groups[group].hook
         result = hook.default_result if hook else ""
-        x = Instance(f"vol-{instance_id}", group, BEGUN, self.now, able=able, result=result)
+        x = Instance(f"vol-{instance_id}", group, BEGUN, self.now, able=self.able, result=result)
         self.instances[instance_id] = x
         if not begun:
             self.appear(x)

@@ -59,7 +59,7 @@ def closing(fleet: Fleet, good: Iterable[Member]) -> tuple[CloseBreaker, ...]:
 
 
 def forgetting(fleet: Fleet) -> tuple[CloseBreaker, ...]:
-    """What is left of breakers where the fleet is switched off."""
+    """The breakers of a fleet that is switched off, by request or as the last resort: a later try begins anew."""
     return tuple(CloseBreaker(g.name) for g in fleet.groups if g.name in fleet.breakers)
 
 
@@ -75,7 +75,8 @@ def findings(fleet: Fleet) -> tuple[str, ...]:
 
 def nothing_left(fleet: Fleet, port: int) -> bool:
     """Whether launches fail, and nobody is known to expect the header: sending on would keep all mail out."""
-    fails = any(is_open(fleet, group) for group in fleet.groups)
+    failing = {group.name for group in fleet.groups if is_open(fleet, group)}
+    fails = any(m.waits and m.group in failing for m in fleet.members)
     return fails and not any(m.record.speaks(port) is Speaks.PROXY for m in fleet.members)
 
 

@@ -53,6 +53,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     good = [m for m in admitted if any(view.sending for view in views)]
     held = launch.to_be_held(dict.fromkeys(m for row in rows for m in row.hold), fleet.now, settings.hook_timeout)
     sends = asks.sends(fleet, views, rows)
+    last_resort = any(row.refuse and row.detach for row in rows)
     actions: tuple[Action, ...] = (
         *_offs(views),
         *hooks,
@@ -62,7 +63,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *(row.refuse for row in rows if row.refuse),
         *(action for row in rows for action in (*row.detach, *row.attach)),
         *sends,
-        *breaker.closing(fleet, good),
+        *(breaker.forgetting(fleet) if last_resort else breaker.closing(fleet, good)),
         *given_up,
         *(_reject(m) for m in dict.fromkeys(m for row in rows for m in row.reject)),
         *(Hold(m.machine, m.group) for m in held),
