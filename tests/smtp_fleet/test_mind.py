@@ -508,3 +508,31 @@ def test_launches_that_fail_are_given_up_until_the_breaker_opens_and_then_mail_c
     assert stack.phrases().count("rejected") == 3
     assert "nobody expects and launches fail: balancer off" in stack.phrases()
     assert set(stack.states().values()) == {"InService"}
+
+
+def test_of_a_group_that_is_gone_nothing_is_kept(stack, calls):
+    """Its hook went with it; a name that stayed in the index would cost each untagged wake a read."""
+    stack.balancer()
+    stack.group()
+    stack.wake("mx-1")
+    stack.ledger.record_breaker("mx", Breaker(("i-1",), stack.now, "", ""))
+    stack.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName="mx", ForceDelete=True)
+    stack.wake()
+    assert "a group is gone: nothing of it is kept" in stack.phrases()
+    assert (stack.ledger.hooked_groups(), stack.ledger.groups(["mx"])) == (frozenset(), ({}, {}))
+
+
+def test_a_group_made_anew_under_an_old_name_has_held_nobody_yet(stack, monkeypatch):
+    """The mind dies after it put the hook: what the ledger knew of the group before must not count."""
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.ledger.record_hook("mx", stack.now - 10_000)
+    stack.group()
+
+    def dies(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "record_hook", dies)
+        stack.wake("mx-1")
+    assert stack.ledger.groups(["mx"])[0] == {}

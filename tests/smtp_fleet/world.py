@@ -263,8 +263,9 @@ class World:
             case Recall(machine):
                 return [("mark recalled", lambda: self._mark(machine, False))]
             case PutHook(group, result, timeout, anew):
+                void = [("void_hook", lambda: self.hooked_since.pop(group, None))] if anew else []
                 known = [("record_hook", lambda: self.hooked_since.update({group: self.now}))] if anew else []
-                return [("put_hook", lambda: self._hook(group, Hook(result, timeout))), *known]
+                return [*void, ("put_hook", lambda: self._hook(group, Hook(result, timeout))), *known]
             case DeleteHook(group):
                 return [
                     ("void_hook", lambda: self.hooked_since.pop(group, None)),

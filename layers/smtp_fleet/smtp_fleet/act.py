@@ -131,6 +131,8 @@ class Actor:
         match action:
             case PutHook(group):
                 aws.ledger.expect_hook(group)  # before: a hook that nobody knows of would hold launches for ever
+                if action.anew:
+                    aws.ledger.void_hook(group)  # before: a group of this name that is gone held none of these launches
                 aws.groups.put_hook(action)
                 if action.anew:
                     aws.ledger.record_hook(group, self._clock())

@@ -120,7 +120,10 @@ class Mind:
             nearby = [g for g in groups if g.balancers & names]
             if not self._trying(where, names, partial(self._look, part, wishes, nearby)):
                 broken |= names
-        for group in self._observer.orphans(where, parted, groups, self._aws.ledger.hooked_groups()):
+        hooked = self._aws.ledger.hooked_groups()
+        if where.everything:
+            self._strike_out(hooked - {group.name for group in groups})
+        for group in self._observer.orphans(where, parted, groups, hooked):
             if not self._trying(where, group.balancers, partial(self._look, (), {}, [group])):
                 broken |= group.balancers
         for name in sorted(others):
@@ -132,6 +135,14 @@ class Mind:
             again = replace(where, balancers=names, begin=min(self._left_out))
             self._aws.wakes.send([events.wake(again)], delay=1)
         return frozenset(broken)
+
+    def _strike_out(self, gone: frozenset[str]) -> None:
+        """Groups that are gone took our hook with them."""
+        for name in sorted(gone):
+            self._say("a group is gone: nothing of it is kept", auto_scaling_group=name)
+            self._aws.ledger.void_hook(name)
+            self._aws.ledger.close_breaker(name)
+            self._aws.ledger.forget_hook(name)
 
     def _look(
         self, part: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group], where: Where
