@@ -1,5 +1,6 @@
 """Deploying: Region by Region, by settings that the template takes; and what the application repository is told."""
 
+import json
 import os
 import re
 import shlex
@@ -8,8 +9,10 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import botocore.session
 import pytest
 import re2
+from botocore.validate import ParamValidator
 
 from tests.test_template import TEMPLATE
 
@@ -99,3 +102,16 @@ def test_the_application_repository_is_told_what_it_takes():
 def test_no_resource_is_of_a_type_that_the_application_repository_refuses():
     """It takes `AWS::CloudFormation::CustomResource`, and no `Custom::Name`."""
     assert [name for name, r in TEMPLATE.body["Resources"].items() if r["Type"].startswith("Custom::")] == []
+
+
+def test_the_documents_of_the_page_on_regions_are_what_the_apis_take():
+    page = Path("docs/regions.md").read_text()
+    policy, batch = map(json.loads, re.findall(r"^```json\n(.*?)^```", page, re.M | re.S))
+    route53 = botocore.session.get_session().get_service_model("route53").operation_model("ChangeResourceRecordSets")
+    report = ParamValidator().validate({"HostedZoneId": "Z", "ChangeBatch": batch}, route53.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    records = [change["ResourceRecordSet"] for change in batch["Changes"]]
+    assert len({record["Name"] for record in records}) == 1
+    assert len({record["SetIdentifier"] for record in records}) == len(records) > 1
+    [statement] = policy["Statement"]
+    assert statement["Condition"]["StringEquals"].keys() == {"aws:PrincipalOrgID"}
