@@ -26,7 +26,7 @@ SPOKEN = ("reason", "why", "phrase", "_SAID")
 WORDS = ("on", "off", "refused", "admitted", "rejected", "finding")
 """The phrases of one word."""
 
-FINDING = ("refusals", "view", "drift", "rows", "launch", "cutover", "tag")
+FINDING = ("breaker", "cutover", "drift", "launch", "refusals", "rows", "tag", "view")
 """The modules that find something odd, and word it."""
 
 
@@ -72,9 +72,11 @@ def _texts(node):
 def findings():
     """Every finding as the parts of it that are constant, of which one at least has three words."""
     for name in FINDING:
-        for node in ast.walk(ast.parse(SOURCE[Path(f"layers/smtp_fleet/smtp_fleet/{name}.py")])):
+        module = ast.parse(SOURCE[Path(f"layers/smtp_fleet/smtp_fleet/{name}.py")])
+        answered = list(_answered(module))
+        for node in ast.walk(module):
             match node:
-                case ast.JoinedStr(values=values):
+                case ast.JoinedStr(values=values) if node not in answered:
                     parts = [value.value for value in values if isinstance(value, ast.Constant)]
                 case ast.Call(func=ast.Name(id="refusing"), args=[_, ast.Constant(value=text)]):
                     parts = [text]
@@ -92,12 +94,18 @@ ENDS = r"\b(?:refuse|give_up|finish [a-z-]+) '(.+?)'"
 def answers():
     """Every reason that the script prints, and those of answers that are none."""
     yield from re.findall(ENDS, SCRIPT)
-    for node in ast.walk(ast.parse(SOURCE[Path("layers/smtp_fleet/smtp_fleet/evidence.py")])):
-        match node:
-            case ast.keyword(arg="reason", value=ast.Constant(value=text)) if text:
-                yield text
-            case ast.keyword(arg="reason", value=ast.JoinedStr(values=[ast.Constant(value=text), *_])):
-                yield text.rstrip(": ")
+    for text in SOURCE.values():
+        for told in _answered(ast.parse(text)):
+            parts = told.values if isinstance(told, ast.JoinedStr) else [told]
+            if isinstance(parts[0], ast.Constant):
+                yield parts[0].value.rstrip(": ")
+
+
+def _answered(module):
+    """The reasons of answers that the code makes up where an instance gave none."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Answer":
+            yield from (k.value for k in node.keywords if k.arg == "reason")
 
 
 def sections(level, text=TEXT):
