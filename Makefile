@@ -56,8 +56,15 @@ build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PAT
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --region us-east-1
 	SAM_CLI_TELEMETRY=0 $(SAM) build
 
-deploy: build  ## sam deploy, with its few questions the first time
-	$(SAM) deploy $(if $(wildcard samconfig.toml),,--guided)
+deploy: build  ## sam deploy, as samconfig.toml says: REGIONS="us-east-1 eu-west-1" ENV=name GUIDED=1
+	@ready=; for region in $${REGIONS:-""}; do \
+		env=$${ENV:-default}; where=$${region:-the Region of your AWS configuration}; \
+		! grep -qF "[$$env-$$region.deploy." samconfig.toml || env=$$env-$$region; \
+		echo "== $$where, by [$$env] of samconfig.toml"; \
+		SAM_CLI_TELEMETRY=0 $(SAM) deploy --config-env "$$env" $${region:+--region "$$region"} $${GUIDED:+--guided} || \
+			{ echo "stopped: $$where failed; deployed before it:$${ready:- none}" >&2; exit 1; }; \
+		ready="$$ready $$region"; \
+	done
 
 plan: $(VENV)/.done  ## what would be done here and why, before anything is deployed: ARGS="--region R --json"
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m console plan $(ARGS)

@@ -127,6 +127,7 @@ class Template:
             "AWS::DynamoDB::Table": f"arn:aws:dynamodb:{at}:table/{name}",
             "AWS::Events::Rule": f"arn:aws:events:{at}:rule/{name}",
             "AWS::Serverless::Function": f"arn:aws:lambda:{at}:function:{name}",
+            "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{at}:alarm:{name}",
         }
         if attribute == "QueueName":
             return name

@@ -15,6 +15,8 @@ from local.region import Region
 from local.story import PARAMETERS, TAG, Story
 from local.strict import observe, sqs
 from local.strict.ssm import Answer
+from smtp_fleet.gauges import Tally
+from smtp_fleet.gauges import told as told_by_a_sweep
 from tests.test_template import FUNCTIONS, statements
 
 TEMPLATE = Path("template.yaml")
@@ -267,6 +269,17 @@ def test_each_function_is_granted_exactly_the_calls_that_it_makes(story, told):
         }
         granted = {action for function, _, actions in statements() if function == name for action in actions}
         assert made == granted, name
+
+
+def test_each_sweep_counts_each_gauge_once(story, told):
+    """As CloudWatch would read it: the embedded metric format, in the log of the function that ran."""
+    lines = [record.what for record in story.region.log if record.kind == "log" and "BalancersTagged" in record.what]
+    gauges = {name for name, _, _ in told_by_a_sweep(Tally(), 0, everything=True)}
+    assert lines
+    for line in lines:
+        assert {name: len(line[name]) for name in gauges} == dict.fromkeys(gauges, 1)
+        assert line["service"] == "reconcile_fleet"
+    assert max(line["BalancersRight"][0] for line in lines) == 1
 
 
 def test_nothing_is_left_in_the_dead_letter_queues(story, told):

@@ -124,7 +124,7 @@ def test_every_message_outlives_the_function_and_ends_in_a_watched_queue():
     watched = {
         dimension["Value"]
         for alarm in TEMPLATE.resources("AWS::CloudWatch::Alarm").values()
-        for dimension in alarm["Dimensions"]
+        for dimension in alarm.get("Dimensions", [])
     }
     for function in FUNCTIONS.values():
         for source in function.get("Events", {}).values():
@@ -143,7 +143,7 @@ def test_what_the_guard_guards_is_deleted_after_it():
     working = {
         name
         for name, resource in TEMPLATE.body["Resources"].items()
-        if resource["Type"].startswith(("AWS::Events::", "AWS::Serverless::Function", "AWS::CloudWatch::Alarm"))
+        if resource["Type"].startswith(("AWS::Events::", "AWS::Serverless::Function", "AWS::CloudWatch::"))
     }
     assert set(guard["DependsOn"]) >= (working | sources) - {"GuardStackFunction"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smtp_fleet.actions import RecordAttachment
 from smtp_fleet.evidence import REMEMBERED, Speaks
-from smtp_fleet.fleet import Attachment, Member
+from smtp_fleet.fleet import Attachment, Fleet, Member
 from smtp_fleet.view import View
 
 TUG_OF_WAR = 3
@@ -20,18 +20,26 @@ def to_be_looked_at(view: View) -> tuple[Member, ...]:
     return tuple(m for m in view.speaking(Speaks.PROXY) if not m.waits and m.record.asked_at <= due)
 
 
+def serving(fleet: Fleet) -> tuple[Member, ...]:
+    """The members that may take traffic now."""
+    return tuple(m for m in fleet.members if m.serves and not m.waits)
+
+
+def mismatched(view: View) -> tuple[Member, ...]:
+    """The serving members that are known to speak plainly, where somebody sends."""
+    return tuple(m for m in serving(view.fleet) if m.record.speaks(view.port) is Speaks.PLAIN)
+
+
 def findings(view: View) -> tuple[str, ...]:
     """The serving members that were found not to expect what they are sent, and those that somebody keeps undoing."""
-    serving = [m for m in view.fleet.members if m.serves and not m.waits]
     mismatch = [
         f"live mismatch: {m.machine.instance_id} takes traffic on instance port {view.port} "
         f"and does not expect the header{_by(m)}"
-        for m in serving
-        if m.record.speaks(view.port) is Speaks.PLAIN
+        for m in mismatched(view)
     ]
     tugs = [
         f"tug of war: {m.machine.instance_id} keeps being configured otherwise{_by(m)}: have its owner leave it to us"
-        for m in serving
+        for m in serving(view.fleet)
         if m.record.overwritten >= TUG_OF_WAR and view.fleet.now < m.record.overwritten_at + REMEMBERED
     ]
     return (*mismatch, *tugs, *([_over_policy(view)] if _lately(view).times > TUG_OF_WAR else []))

@@ -21,7 +21,8 @@ class Where:
 
     `cause` is one short word of ours for the command history; `tries` counts how often a balancer that an event names
     was looked for in vain; `retagged` are those that were just tagged; `by` tells for the log which calls were made,
-    by whom and when; `begin` is the name with which a sweep goes on that did not come to its end.
+    by whom and when; `begin` is the name with which a sweep goes on that did not come to its end, `seen` what it has
+    counted until there.
     """
 
     cause: str
@@ -33,13 +34,14 @@ class Where:
     retagged: frozenset[str] = frozenset()
     by: frozenset[str] = frozenset()
     begin: str = ""
+    seen: tuple[int, ...] = ()
 
 
 def where(event: Any) -> Where:
     """Read one event; raises UnknownEvent, which names what was expected, for a shape that no rule of ours sends."""
     match event:
-        case {"source": "smtp-fleet", "detail-type": "Scheduled Event", "detail": {"begin": str(begin)}}:
-            return Where("sweep", everything=True, begin=begin)
+        case {"source": "smtp-fleet", "detail-type": "Scheduled Event", "detail": {"begin": str(begin), **more}}:
+            return Where("sweep", everything=True, begin=begin, seen=_numbers(more.get("seen")))
         case {"detail-type": "Scheduled Event"}:
             return Where("sweep", everything=True)
         case {"source": "smtp-fleet", "detail": {"balancers": [*names], "cause": str(cause), **more}}:
@@ -70,6 +72,7 @@ def wake(where: Where) -> dict[str, Any]:
             "tries": where.tries,
             "by": sorted(where.by),
             "begin": where.begin,
+            "seen": list(where.seen),
         },
     }
 
@@ -85,6 +88,10 @@ def _own(balancers: frozenset[str], cause: str, more: Mapping[Any, Any]) -> Wher
         tries=tries if isinstance(tries, int) else 0,
         by=frozenset(text for text in (by if isinstance(by, list) else ()) if _is_call(text)),
     )
+
+
+def _numbers(found: Any) -> tuple[int, ...]:
+    return tuple(found) if isinstance(found, list) and all(isinstance(n, int) for n in found) else ()
 
 
 def _by(detail: Mapping[Any, Any]) -> frozenset[str]:

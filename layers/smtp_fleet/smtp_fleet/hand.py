@@ -105,7 +105,7 @@ class Hand:
         phrase = _SAID[entry.kind] if waited else "no longer waits"
         self._say(phrase, instance_id=instance, auto_scaling_group=entry.group)
         if waited:
-            self._count(phrase.capitalize())
+            self._count(_METRIC_OF[entry.kind])
         if waited and entry.launched_at:
             self._count("LaunchToAdmission", max(0, self._clock() - entry.launched_at), "Seconds")
 
@@ -203,6 +203,7 @@ class Hand:
 
 _RESULTS = {ADMIT: "CONTINUE", REJECT: "ABANDON"}
 _SAID = {ADMIT: "admitted", REJECT: "rejected"}
+_METRIC_OF = {ADMIT: "Admitted", REJECT: "Rejected"}
 
 
 def _is_current(entry: Entry, record: Record) -> bool:

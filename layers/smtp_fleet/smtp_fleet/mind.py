@@ -7,11 +7,11 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from typing import Any
 
-from smtp_fleet import events, orphan
+from smtp_fleet import events, gauges, orphan
 from smtp_fleet.act import Actor, OutOfTime
 from smtp_fleet.actions import Plan
 from smtp_fleet.events import UnknownEvent, Where
@@ -20,7 +20,7 @@ from smtp_fleet.ledger import Superseded
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
-from smtp_fleet.tag import Tags, Wish
+from smtp_fleet.tag import Mode, Tags, Wish
 
 LEASE = 180
 """Seconds of the lease: the function's limit and a minute more."""
@@ -56,6 +56,7 @@ class Mind:
         self._count = count
         self._actor = Actor(aws, clock, count, left)
         self._left_out: set[str] = set()
+        self._tallies: list[tuple[str, gauges.Tally]] = []
 
     def wake(self, bodies: Mapping[str, Any], holder: str) -> set[str]:
         """Handle the wakes of one batch, each body under its message id; returns the ids that must be tried again."""
@@ -129,11 +130,12 @@ class Mind:
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
         if self._left_out:
-            self._say("out of time: going on in another round", load_balancers=sorted(self._left_out))
-            # A sweep goes on where it stopped: so many names would fit neither into a message nor into a read.
-            names = frozenset() if where.everything else frozenset(self._left_out)
-            again = replace(where, balancers=names, begin=min(self._left_out))
-            self._aws.wakes.send([events.wake(again)], delay=1)
+            self._go_on(where)
+        tagged = sum(wish.mode is not Mode.ABSENT for _, wishes in parted for wish in wishes.values())
+        ended = where.everything and not self._left_out
+        seen = [tally for _, tally in self._tallies] + [gauges.carried(where.seen)] * ended
+        for gauge in gauges.told(gauges.total(seen), tagged, ended):
+            self._count(*gauge)
         return frozenset(broken)
 
     def _strike_out(self, gone: frozenset[str]) -> None:
@@ -143,6 +145,18 @@ class Mind:
             self._aws.ledger.void_hook(name)
             self._aws.ledger.close_breaker(name)
             self._aws.ledger.forget_hook(name)
+
+    def _go_on(self, where: Where) -> None:
+        """Leave to another round what this one had no time for, and what a sweep has counted of all before it."""
+        self._say("out of time: going on in another round", load_balancers=sorted(self._left_out))
+        begin = min(self._left_out)
+        again = replace(where, balancers=frozenset(self._left_out), begin=begin)
+        if where.everything:
+            # It goes on where it stopped: so many names would fit neither into a message nor into a read.
+            done = [tally for first, tally in self._tallies if "" < first < begin]
+            seen = gauges.total([gauges.carried(where.seen), *done])
+            again = replace(again, balancers=frozenset(), seen=astuple(seen))
+        self._aws.wakes.send([events.wake(again)], delay=1)
 
     def _look(
         self, part: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group], where: Where
@@ -179,6 +193,7 @@ class Mind:
             if not fleet.balancers:
                 return  # deleted since; its groups are found at the next wake
             decision = self._plan(fleet)
+        self._tallies.append((min(fleet.wishes, default=""), gauges.tally(fleet, self._settings)))
         keys: dict[str, Any] = {"load_balancers": [b.name for b in fleet.balancers]}
         keys |= {"auto_scaling_groups": [g.name for g in fleet.groups], "calls": sorted(where.by)}
         self._say_findings(fleet, decision, keys)
@@ -210,12 +225,14 @@ class Mind:
 def _merge(wheres: Iterable[Where], names: Iterable[frozenset[str]]) -> Where:
     """All wakes of a batch as one; the command history is told the first of their causes."""
     found = list(wheres)
+    first = min((where for where in found if where.everything), key=lambda where: where.begin, default=found[0])
     return Where(
         cause=found[0].cause,
         balancers=frozenset().union(*names),
         groups=frozenset().union(*(where.groups for where in found)),
         retagged=frozenset().union(*(where.balancers for where in found if where.cause == "AddTags")),
         everything=any(where.everything for where in found),
-        begin=min((where.begin for where in found if where.everything), default=""),
+        begin=first.begin if first.everything else "",
+        seen=first.seen,
         by=frozenset().union(*(where.by for where in found)),
     )
