@@ -446,7 +446,7 @@ def _facts(world: World) -> Any:
         times += (x.launched_at, x.fence)
     for m, r in sorted(world.records.items()):
         facts.append((m, r.outcome, r.proxy, r.plain, r.admitted, min(r.overwritten, 3), _ask(r), r.answered == 0))
-        facts.append((r.unheard > 0, min(r.tries, 4)))
+        facts.append((r.unheard > 0, min(r.tries, 4), r.told))
         times += (r.asked_at, r.answered, r.stored, r.ask.epoch if r.ask else 0, r.admitted_at, r.held_at)
     for m, a in world.queue:
         facts.append((m, a.verb, a.ports))

@@ -24,7 +24,7 @@ def sample(name):
     [
         ("create-load-balancer", Where("CreateLoadBalancer", balancers=frozenset({"mx-1"}))),
         ("create-load-balancer-untagged", Where("CreateLoadBalancer", balancers=frozenset({"web-1"}))),
-        ("add-tags", Where("AddTags", balancers=frozenset({"mx-1"}))),
+        ("add-tags", Where("AddTags", balancers=frozenset({"mx-1"}), retagged=frozenset({"mx-1"}))),
         ("create-load-balancer-listeners", Where("CreateLoadBalancerListeners", balancers=frozenset({"mx-1"}))),
         ("set-load-balancer-policies", Where("SetLoadBalancerPoliciesForBackendServer", frozenset({"mx-1"}))),
         ("create-auto-scaling-group", Where("CreateAutoScalingGroup", frozenset({"mx-1"}), GROUP)),

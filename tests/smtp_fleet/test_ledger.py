@@ -30,6 +30,7 @@ RECORDS = st.builds(
     plain=PORTS,
     admitted=st.booleans(),
     owner=TEXT,
+    told=PORTS,
     **dict.fromkeys(("overwritten", "overwritten_at", "unheard", "tries", "admitted_at", "held_at"), NUMBER),
 )
 MACHINE = Machine("i-1", "vol-1")

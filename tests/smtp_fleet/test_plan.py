@@ -64,7 +64,7 @@ def told(*arguments, **keywords):
 def test_nobody_behind_it_is_attached_at_once():
     decision = told(balancer())
     assert decision.reason == "nobody behind it: attaching"
-    assert decision.actions == (ATTACHING, SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS))
+    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS), ATTACHING)
 
 
 def test_policies_of_others_stay_and_a_fitting_one_of_any_name_is_reused():
@@ -73,7 +73,7 @@ def test_policies_of_others_stay_and_a_fitting_one_of_any_name_is_reused():
         proxy_policies=frozenset({"k8s-proxyprotocol-enabled"}),
         backend={25: (THEIRS,)},
     )
-    assert told(b).actions[1:] == (SetPolicies("mx-1", 25, (THEIRS, "k8s-proxyprotocol-enabled"), sends=True),)
+    assert told(b).actions[:-1] == (SetPolicies("mx-1", 25, (THEIRS, "k8s-proxyprotocol-enabled"), sends=True),)
 
 
 def test_a_group_without_our_hook_gets_it_first():
@@ -139,7 +139,7 @@ def test_all_could_is_postfix_first():
 def test_all_expect_is_balancer_second():
     decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT)])
     assert decision.reason == "balancer second"
-    assert decision.actions == (ATTACHING, SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS))
+    assert decision.actions == (SetPolicies("mx-1", 25, (OURS,), sends=True, create=OURS), ATTACHING)
 
 
 def test_one_that_could_not_is_a_refusal_and_nothing_was_changed():
@@ -164,7 +164,8 @@ def test_where_all_expect_at_last_a_spent_budget_is_no_refusal():
 
 
 def test_a_refusal_undoes_everybody_not_known_plain():
-    expecting, asked_only = serving(verb=Verb.EXPECT), serving("i-2", Verb.EXPECT, outcome=None, proxy=frozenset())
+    expecting = serving(verb=Verb.EXPECT)
+    asked_only = serving("i-2", Verb.EXPECT, outcome=None, proxy=frozenset(), told=frozenset({25}))
     f = fleet(balancer(), groups=[group("CONTINUE")], members=[expecting, asked_only, serving("i-3", Verb.LOOK)])
     refused = replace(f, refusals={25: Refusal("the budget is spent", 1, NOW + 200)})
     decision = plan(refused, SETTINGS)

@@ -120,7 +120,7 @@ class Refuse:
 
 @dataclass(frozen=True)
 class RecordAttachment:
-    """Write down how often the policy was attached to an instance port, this time included, and when (seconds)."""
+    """Write down how often the policy was attached to an instance port, just now included, and when (seconds)."""
 
     port: int
     times: int

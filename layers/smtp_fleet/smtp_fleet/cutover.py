@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from smtp_fleet import launch
 from smtp_fleet.actions import ABANDON, Refuse
-from smtp_fleet.evidence import Speaks, Verb
+from smtp_fleet.evidence import Speaks
 from smtp_fleet.fleet import Member
 from smtp_fleet.outcome import CANNOT, Outcome
 from smtp_fleet.row import Row, attaching, standing_down
@@ -31,19 +31,20 @@ def live(view: View) -> Row:
         return refusing(view, why)
     unseen = tuple(m for m in serving if not _seen(view, m))
     if unseen:
-        row = standing_down(view, "asking whether they could")
-        return Row(row.reason, look=unseen, admit=row.admit, hooks=row.hooks, not_yet=True, again_in=row.again_in)
-    begun = _begun(view, serving)
-    if view.settings.live_cutover == "ask" and not _has_go(view, serving):
+        row = standing_down(view, "asking whether they could", _deferring(view, serving))
+        waits = [seconds for seconds in (row.again_in, _left(view, _begun(view, serving))) if seconds]
+        return replace(row, look=unseen, not_yet=True, again_in=min(waits, default=0))
+    begun, not_expecting = _begun(view, serving), _not_expecting(view, serving)
+    # Where all expect already, as when a policy was removed by hand, to wait for a go would only defer mail.
+    if view.settings.live_cutover == "ask" and not_expecting and not _has_go(view, serving):
         if begun:
             return refusing(view, "the fleet changed under its go")
         return _ready(view, serving)
     held_in = launch.all_held_in(view.fleet, view.settings.settle)
     if held_in:
         return Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
-    not_expecting = _not_expecting(view, serving)
     if not_expecting:
-        left = max(1, (begun or view.fleet.now) + view.settings.cutover_budget - view.fleet.now + 1)
+        left = _left(view, begun or view.fleet.now)
         return Row("Postfix first", expect=not_expecting, hooks=ABANDON, not_yet=True, again_in=left)
     return Row("balancer second", hooks=ABANDON, attach=attaching(view))
 
@@ -58,14 +59,8 @@ def undoing(view: View, reason: str, findings: tuple[str, ...] = ()) -> Row:
 def may_expect(view: View, m: Member) -> bool:
     """Whether a machine expects, or was asked to and is not known to have let go; what is edited is not ours."""
     speaks = m.record.speaks(view.port)
-    asked = view.port in m.expected_ports or (m.record.ask is not None and not m.record.is_met)
-    return not m.stays(view.port) and (
-        speaks is Speaks.PROXY or (speaks is Speaks.UNKNOWN and asked and _was_to_expect(m))
-    )
-
-
-def _was_to_expect(m: Member) -> bool:
-    return m.record.ask is not None and m.record.ask.verb is Verb.EXPECT
+    told = speaks is Speaks.UNKNOWN and view.port in m.record.told
+    return not m.stays(view.port) and (speaks is Speaks.PROXY or told)
 
 
 def _failure(view: View, serving: tuple[Member, ...]) -> str:
@@ -87,9 +82,29 @@ def _not_expecting(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...
 
 
 def _begun(view: View, serving: tuple[Member, ...]) -> int:
-    """When the first instance was asked to expect in this cutover (its epoch, seconds since 1970); 0: none was."""
+    """Since when an instance may expect what nobody sends (seconds since 1970); 0: none does.
+
+    Since it was asked to in this cutover (its epoch); or, where it had been before, since nobody sends any more.
+    """
     asked = [m.record.ask.epoch for m in serving if m.record.ask and _is_asked(view, m)]
-    return min(asked, default=0)
+    return min(asked + [view.floor for _ in _expecting_before(view, serving)], default=0)
+
+
+def _expecting_before(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...]:
+    """The members that expect from before this cutover: somebody else took the policy off, or had set them so."""
+    return tuple(m for m in serving if m.record.speaks(view.port) is Speaks.PROXY and not _is_asked(view, m))
+
+
+def _deferring(view: View, serving: tuple[Member, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"{m.machine.instance_id} expects the header on port {view.port}, and nobody sends it: its mail is deferred"
+        for m in _expecting_before(view, serving)
+    )
+
+
+def _left(view: View, begun: int) -> int:
+    """Seconds until the budget of a cutover is spent; 0: none has begun."""
+    return max(1, begun + view.settings.cutover_budget - view.fleet.now + 1) if begun else 0
 
 
 def _is_asked(view: View, m: Member) -> bool:
@@ -130,7 +145,7 @@ def _has_go(view: View, serving: tuple[Member, ...]) -> bool:
 
 
 def go_code(view: View, serving: tuple[Member, ...]) -> str:
-    """The name of this very plan: another port, balancer, instance or root volume is another plan."""
-    parts = [str(view.port), *(b.name for b in view.feeding)]
+    """The name of this very plan: another port, balancer, instance or root volume is another, and so is another try."""
+    parts = [str(view.port), str(view.floor), *(b.name for b in view.feeding)]
     parts += [f"{m.machine.instance_id}/{m.machine.volume}" for m in serving]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]

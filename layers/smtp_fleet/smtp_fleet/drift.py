@@ -55,7 +55,7 @@ def vanished_again(view: View) -> str:
 
 
 def attaching(view: View) -> RecordAttachment:
-    """What the ledger is to know before the policy is attached."""
+    """What the ledger is to know once the policy is attached; a call that failed is nobody's tug of war."""
     return RecordAttachment(view.port, _lately(view).times + 1, view.fleet.now)
 
 

@@ -49,14 +49,14 @@ class LoadBalancers:
         wanted = sorted(names)
         return [self._load_balancer(d) for d in self._each(wanted, self._describe)] if wanted else []
 
-    def read_all(self, also: Iterable[str], own: str) -> list[LoadBalancer]:
-        """Every balancer that has a policy on some instance port, those in `also`, and who shares instances of theirs.
+    def read_all(self, also: Iterable[str], own: str, near: frozenset[str] = frozenset()) -> list[LoadBalancer]:
+        """Every balancer with a policy on an instance port, those in `also`, and who shares their instances or `near`.
 
         DescribeLoadBalancers tells policies by name only. Where the policy named `own` is the only one, and in use, its
         type is assumed: asking for it would cost a call a balancer. Who acts on it reads the balancer again.
         """
         wanted, every = frozenset(also), list(self._describe_all())
-        served = frozenset().union(*(_instances(d) for d in every if d["LoadBalancerName"] in wanted))
+        served = near.union(*(_instances(d) for d in every if d["LoadBalancerName"] in wanted))
         return [
             self._load_balancer(d, own)
             for d in every

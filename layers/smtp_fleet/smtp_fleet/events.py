@@ -50,7 +50,9 @@ def where(event: Any) -> Where:
             "source": "aws.elasticloadbalancing",
             "detail": {"eventName": str(call), "requestParameters": {**request}},
         }:
-            return Where(_word(call), balancers=_balancers(_named(request)), by=_by(event["detail"]))
+            named = _balancers(_named(request))
+            retagged = named if call == "AddTags" else frozenset()
+            return Where(_word(call), balancers=named, retagged=retagged, by=_by(event["detail"]))
         case {"source": "aws.autoscaling", "detail": {"eventName": str(call), "requestParameters": {**request}}}:
             return _group_call(_word(call), request, _by(event["detail"]))
         case {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": str(group), "EC2InstanceId": str()}}:
@@ -71,6 +73,7 @@ def wake(where: Where) -> dict[str, Any]:
             "cause": where.cause,
             "tries": where.tries,
             "by": sorted(where.by),
+            "retagged": sorted(where.retagged),
             "begin": where.begin,
             "seen": list(where.seen),
         },
@@ -79,15 +82,19 @@ def wake(where: Where) -> dict[str, Any]:
 
 def _own(balancers: frozenset[str], cause: str, more: Mapping[Any, Any]) -> Where:
     """A wake of our own: it may carry groups, and how often it was sent."""
-    groups, tries, by = more.get("groups"), more.get("tries"), more.get("by")
-    names = groups if isinstance(groups, list) else []
+    tries = more.get("tries")
     return Where(
         cause,
         balancers=balancers,
-        groups=frozenset(name for name in names if isinstance(name, str)),
+        groups=_texts(more.get("groups")),
         tries=tries if isinstance(tries, int) else 0,
-        by=frozenset(text for text in (by if isinstance(by, list) else ()) if _is_call(text)),
+        retagged=_texts(more.get("retagged")) & balancers,
+        by=frozenset(filter(_is_call, _texts(more.get("by")))),
     )
+
+
+def _texts(found: Any) -> frozenset[str]:
+    return frozenset(text for text in found if isinstance(text, str)) if isinstance(found, list) else frozenset()
 
 
 def _numbers(found: Any) -> tuple[int, ...]:

@@ -99,6 +99,7 @@ class Record:
     `overwritten_at`; `owner` is the configuration management whose marks it bears, if any; `tries` counts how often it
     was asked the same before in vain, and `unheard` how often because nothing was heard of it. `admitted_at` is when an
     admission was sent last, and `held_at` when a launch that may neither go in nor be given up was last held on.
+    `told` are the ports on which it was told to expect the header and is not known to have let go.
     """
 
     machine: Machine
@@ -121,6 +122,7 @@ class Record:
     tries: int = 0
     admitted_at: int = 0
     held_at: int = 0
+    told: frozenset[int] = frozenset()
 
     def speaks(self, port: int) -> Speaks:
         """What this machine is known to speak on a port; what no answer proves is unknown.
@@ -178,6 +180,7 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
         plain=plain,
         unheard=record.unheard + 1 if again and record.outcome in (None, Outcome.LOST) else 0,
         tries=record.tries + 1 if again and record.outcome is not Outcome.OK else 0,
+        told=record.told | (ask.ports if ask.verb is Verb.EXPECT else frozenset()),
     )
 
 
@@ -200,7 +203,12 @@ def answered(record: Record, answer: Answer) -> Record:
         owner=answer.owner if spoken else record.owner,
         overwritten=times,
         overwritten_at=at,
+        told=record.ask.ports if _carried_out(record.ask, answer) else record.told - answer.plain,
     )
+
+
+def _carried_out(ask: Ask, answer: Answer) -> bool:
+    return ask.verb is Verb.EXPECT and answer.outcome is Outcome.OK
 
 
 def believe(asked: Ask, invocation: Invocation) -> Answer | None:

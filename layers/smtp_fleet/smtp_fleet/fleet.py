@@ -193,7 +193,7 @@ class Fleet:
             | our_ports(b, self.wishes[b.name], settings)
             for b in self.balancers
         ]
-        asked_about = [m.expected_ports | m.record.proxy for m in self.members]
+        asked_about = [m.expected_ports | m.record.proxy | m.record.told for m in self.members]
         return tuple(sorted(frozenset().union(*found, *asked_about)))
 
     def off_keys(self, settings: MindSettings) -> tuple[tuple[str, int], ...]:
@@ -225,15 +225,21 @@ def neighbours(names: frozenset[str], groups: Iterable[Group]) -> frozenset[str]
     return names if wider == names else neighbours(wider, groups)
 
 
+def reach(balancer: LoadBalancer, groups: Iterable[Group]) -> frozenset[str]:
+    """The instances that a balancer feeds, or may feed by and by: those registered and those of its groups."""
+    return balancer.instances.union(*(group.states for group in groups if balancer.name in group.balancers))
+
+
 def parts(balancers: Iterable[LoadBalancer], groups: Iterable[Group]) -> list[tuple[LoadBalancer, ...]]:
-    """The balancers, parted so that those that share a group or a registered instance stay together."""
+    """The balancers, parted so that those that share a group or an instance, registered or not, stay together."""
     rest, all_groups = sorted(balancers, key=lambda b: b.name), tuple(groups)
+    reached = {b.name: reach(b, all_groups) for b in rest}
     found = []
     while rest:
         part = [rest.pop(0)]
         for one in part:  # grows while it is read
             near = neighbours(frozenset({one.name}), all_groups)
-            part += [b for b in rest if b.name in near or b.instances & one.instances]
+            part += [b for b in rest if b.name in near or reached[b.name] & reached[one.name]]
             rest = [b for b in rest if b not in part]
         found.append(tuple(sorted(part, key=lambda b: b.name)))
     return found

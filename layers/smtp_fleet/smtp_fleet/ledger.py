@@ -7,7 +7,7 @@ settle time. It encodes and decodes; what may be written when is the business of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Machine, Record, Verb
@@ -15,7 +15,10 @@ from smtp_fleet.fleet import Attachment, Breaker, Refusal
 from smtp_fleet.outcome import Outcome
 
 KEPT = 40 * 86_400
-"""Seconds after its last ask for which a machine's row is kept; one that lives on is simply asked anew after that."""
+"""Seconds for which a row of a machine, a balancer or a group is kept after it was last written: 40 days.
+
+What lives on is simply asked, or seen off, anew after that: an absent row never counts for more than not known.
+"""
 
 
 class Superseded(Exception):
@@ -69,7 +72,8 @@ class Ledger:
 
     def record_off(self, balancer: str, port: int, now: int) -> None:
         """Write down that a balancer was seen off; an earlier time stays."""
-        self._put({"id": {"S": _off_id(balancer, port)}, "since": _number(now)}, "attribute_not_exists(id)")
+        row = {"id": {"S": _off_id(balancer, port)}, "since": _number(now), "expires": _number(now + KEPT)}
+        self._put(row, "attribute_not_exists(id)")
 
     def forget_off(self, balancer: str, port: int) -> None:
         """Strike out that a balancer is off: it is about to send, or does."""
@@ -109,7 +113,15 @@ class Ledger:
     def record_refusal(self, fleet: str, port: int, refusal: Refusal) -> None:
         """Write down that a cutover was refused."""
         row = {"id": {"S": f"refused/{fleet}/{port}"}, "why": {"S": refusal.why}}
-        self._put(row | {"times": _number(refusal.times), "until": _number(refusal.until)})
+        row |= {"times": _number(refusal.times), "until": _number(refusal.until)}
+        self._put(row | {"expires": _number(refusal.until + KEPT)})
+
+    def hasten(self, fleet: str, refusals: Mapping[int, Refusal], now: int) -> dict[int, Refusal]:
+        """Let no refusal hold any longer, and the next one count as the first; gives them as they are then."""
+        over = {port: Refusal(known.why, 0, min(known.until, now)) for port, known in refusals.items()}
+        for port, refusal in over.items():
+            self.record_refusal(fleet, port, refusal)
+        return over
 
     def forget_refusals(self, fleet: str, ports: Iterable[int]) -> None:
         """Strike out that a cutover was refused on these ports."""
@@ -272,6 +284,7 @@ def _item(record: Record) -> dict[str, Any]:
         "overwritten_at": _number(record.overwritten_at),
         "unheard": _number(record.unheard),
         "tries": _number(record.tries),
+        "told": _ports(record.told),
         "admitted_at": _number(record.admitted_at),
         "held_at": _number(record.held_at),
         "expires": _number(record.asked_at + KEPT),
@@ -305,6 +318,7 @@ def _record(machine: Machine, item: dict[str, Any]) -> Record:
         admitted=item["admitted"]["BOOL"],
         # A row that an older version of the stack wrote has none of these.
         owner=item.get("owner", {}).get("S", ""),
+        told=ports("told") if "told" in item else frozenset(),
         **{field: int(item.get(field, {}).get("N", 0)) for field in _LATER},
     )
 

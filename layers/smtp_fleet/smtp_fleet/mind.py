@@ -125,7 +125,7 @@ class Mind:
         if where.everything:
             self._strike_out(hooked - {group.name for group in groups})
         for group in self._observer.orphans(where, parted, groups, hooked):
-            if not self._trying(where, group.balancers, partial(self._look, (), {}, [group])):
+            if not self._trying(where, group.balancers, partial(self._look_at_left, group)):
                 broken |= group.balancers
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
@@ -163,6 +163,9 @@ class Mind:
     ) -> None:
         self._serve(self._observer.fleet(part, wishes, groups), where)
 
+    def _look_at_left(self, group: Group, where: Where) -> None:
+        self._serve(self._observer.left(group), where)
+
     def _trying(self, where: Where, names: frozenset[str], step: Callable[[Where], None]) -> bool:
         try:
             self._actor.has_time()
@@ -182,11 +185,11 @@ class Mind:
     def _serve(self, fleet: Fleet, where: Where) -> None:
         """Plan one fleet, say it before anything is done, and do it."""
         if where.retagged & {b.name for b in fleet.balancers}:
-            # Whoever tags has changed his mind, or the reason.
-            self._aws.ledger.forget_refusals(fleet.name, fleet.refusals)
+            # Whoever tags has changed his mind, or the reason: what was answered before that counts no more.
+            refusals = self._aws.ledger.hasten(fleet.name, fleet.refusals, self._clock())
             for group in fleet.breakers:
                 self._aws.ledger.close_breaker(group)
-            fleet = replace(fleet, refusals={}, breakers={})
+            fleet = replace(fleet, refusals=refusals, breakers={})
         decision = self._plan(fleet)
         if decision.actions and any(b.assumed for b in fleet.balancers):
             fleet = replace(fleet, balancers=tuple(self._aws.balancers.read(b.name for b in fleet.balancers)))
@@ -230,7 +233,7 @@ def _merge(wheres: Iterable[Where], names: Iterable[frozenset[str]]) -> Where:
         cause=found[0].cause,
         balancers=frozenset().union(*names),
         groups=frozenset().union(*(where.groups for where in found)),
-        retagged=frozenset().union(*(where.balancers for where in found if where.cause == "AddTags")),
+        retagged=frozenset().union(*(where.retagged for where in found)),
         everything=any(where.everything for where in found),
         begin=first.begin if first.everything else "",
         seen=first.seen,

@@ -10,7 +10,7 @@ from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record, answered, believe
-from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, is_ending, member, neighbours, ours, parts
+from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, is_ending, member, neighbours, ours, parts, reach
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import MindSettings
@@ -71,14 +71,15 @@ class Observer:
         """The balancers to look at, parted into fleets, with their wishes; and the names of those that are not ours."""
         balancers, key = self._aws.balancers, self._settings.tag_key
         if where.everything:
-            seen = balancers.read_all(tags, self._settings.policy_name)
+            nearby = frozenset().union(*(g.states for g in groups if g.balancers & tags.keys()))
+            seen = balancers.read_all(tags, self._settings.policy_name, nearby)
             names = frozenset(b.name for b in seen)
             seen = seen + balancers.read(neighbours(names, groups) - names)
         else:
             names = neighbours(where.balancers, groups)
             seen = balancers.read(names)
             tags = {**tags, **balancers.tags(names - tags.keys(), key)}
-        others_too = self._sharing(seen, tags)
+        others_too = self._sharing(seen, tags, groups)
         if others_too:
             seen = seen + others_too
             tags = {**tags, **balancers.tags([b.name for b in others_too], key)}
@@ -92,11 +93,11 @@ class Observer:
                 others |= wishes.keys()
         return found, frozenset(others)
 
-    def _sharing(self, seen: list[LoadBalancer], tags: Mapping[str, Tags]) -> list[LoadBalancer]:
-        """Before a live fleet is switched on: who else feeds its instances, without sharing a group with it."""
+    def _sharing(self, seen: list[LoadBalancer], tags: Mapping[str, Tags], groups: list[Group]) -> list[LoadBalancer]:
+        """Before a live fleet is switched on, or let go of: who else feeds its instances, without sharing a group."""
         silent = [b for b in seen if not any(b.sends(port) for port in b.backend)]
-        live = [b for b in silent if b.instances and tags.get(b.name, Tags()).value is not None]
-        instances = frozenset().union(*(b.instances for b in live))
+        live = [b for b in silent if tags.get(b.name, Tags()).value is not None]
+        instances = frozenset().union(*(reach(b, groups) for b in live))
         return self._aws.balancers.read_sharing(instances, [b.name for b in seen]) if instances else []
 
     def orphans(self, where: Where, fleets: list[Part], groups: list[Group], hooked: frozenset[str]) -> list[Group]:
@@ -105,6 +106,15 @@ class Observer:
         near = neighbours(where.balancers, groups)
         touched = [g for g in groups if where.everything or g.name in where.groups or g.balancers & near]
         return [g for g in touched if g.name in hooked and not g.balancers & served]
+
+    def left(self, group: Group) -> Fleet:
+        """A group that left its fleet, without those of its instances that a balancer of another fleet feeds."""
+        fleet = self.fleet((), {}, [group])
+        instances = frozenset(m.machine.instance_id for m in fleet.members)
+        others = self._aws.balancers.read_sharing(instances, ()) if instances else []
+        tags = self._aws.balancers.tags([b.name for b in others], self._settings.tag_key) if others else {}
+        fed = frozenset().union(*(b.instances for b in others if b.name in tags and _serves(b, tags[b.name])))
+        return replace(fleet, members=tuple(m for m in fleet.members if m.machine.instance_id not in fed))
 
     def fleet(self, balancers: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group]) -> Fleet:
         """One fleet as it is now, the answers that came in meanwhile included."""
@@ -148,6 +158,11 @@ class Observer:
                     detail=answer.detail,
                 )
         return records
+
+
+def _serves(balancer: LoadBalancer, tags: Tags) -> bool:
+    """Whether a balancer is in a fleet, or sends by anybody's doing."""
+    return tags.value is not None or any(balancer.sends(port) for port in balancer.backend)
 
 
 _METRIC_OF = {Outcome.OK: "Configured", Outcome.REFUSED: "Refused", Outcome.NOT_READY: "NotReady"}

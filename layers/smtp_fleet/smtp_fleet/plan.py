@@ -58,10 +58,11 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *_offs(views),
         *hooks,
         *recalls,
-        *_attachments(views, rows),
+        *_detachments(views, rows),
         *(Relent(view.port) for view in views if view.sending and view.port in fleet.refusals),
         *(row.refuse for row in rows if row.refuse),
         *(action for row in rows for action in (*row.detach, *row.attach)),
+        *(drift.attaching(view) for view, row in zip(views, rows, strict=True) if row.attach),
         *sends,
         *(breaker.forgetting(fleet) if last_resort else breaker.closing(fleet, good)),
         *given_up,
@@ -96,7 +97,8 @@ def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:
         if settings.policy_name in b.proxy_policies and not any(settings.policy_name in on for on in b.backend.values())
     ]
     known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits]
-    return (*hooks, *unused, *known, *breaker.forgetting(fleet))
+    refused = [Relent(port) for port in sorted(fleet.refusals)]
+    return (*hooks, *unused, *known, *refused, *breaker.forgetting(fleet))
 
 
 def _offs(views: list[View]) -> tuple[Action, ...]:
@@ -108,12 +110,11 @@ def _offs(views: list[View]) -> tuple[Action, ...]:
     return (*forget, *record, *fed)
 
 
-def _attachments(views: list[View], rows: list[Row]) -> tuple[Action, ...]:
-    """What the ledger is to know of the policies that are set now; a crash after it counts one too many, no more."""
-    attach = [drift.attaching(view) for view, row in zip(views, rows, strict=True) if row.attach]
+def _detachments(views: list[View], rows: list[Row]) -> tuple[Action, ...]:
+    """What the ledger is to know no more of policies that are taken off by us."""
     known = [view.port for view, row in zip(views, rows, strict=True) if view.port in view.fleet.attachments]
     off = {view.port for view, row in zip(views, rows, strict=True) if row.detach or row.clear}
-    return (*(ForgetAttachment(port) for port in known if port in off), *attach)
+    return tuple(ForgetAttachment(port) for port in known if port in off)
 
 
 def _hooks(fleet: Fleet, rows: list[Row], settings: MindSettings) -> tuple[PutHook, ...]:

@@ -13,6 +13,11 @@ from smtp_fleet.row import Row, attaching
 from smtp_fleet.tag import Mode
 from smtp_fleet.view import Direction, View
 
+PATIENCE = 3
+"""Tries in vain after which an instance that puts us off is named."""
+
+_PUT_OFF = (Outcome.NOT_READY, Outcome.OLDER_EPOCH)
+
 
 def decide(view: View) -> Row:
     """The row of one instance port, with what is odd about it; audit mode and pause keep it from changing anything."""
@@ -40,7 +45,12 @@ def _unheard(view: View, row: Row) -> tuple[str, ...]:
         for m in waited_for
         if m.record.unheard and m.record.outcome in (None, Outcome.LOST)
     ]
-    return (*no_volume, *silent)
+    put_off = [
+        f"{m.machine.instance_id} is asked again and again and is not ready: its last answer is in the command history"
+        for m in waited_for
+        if m.record.tries >= PATIENCE and not m.record.unheard and m.record.outcome in (None, *_PUT_OFF)
+    ]
+    return (*no_volume, *silent, *put_off)
 
 
 def _row(view: View, refused: bool) -> Row:
@@ -76,7 +86,10 @@ def _protecting(view: View, refused: bool) -> Row:
         return replace(row, findings=(*odd, *named))
     if not_expecting:
         return replace(on, reason="an instance does not expect the header yet", expect=not_expecting, not_yet=True)
-    if view.silent and not refused and view.modes == {Mode.ENABLED}:
+    if view.silent and not refused and not view.held_back and view.modes == {Mode.ENABLED}:
+        held_in = launch.all_held_in(view.fleet, view.settings.settle)
+        if held_in:  # a group of the silent one may have launches that began before our hook
+            return replace(on, reason="waiting until every launch is held", not_yet=True, again_in=held_in)
         return replace(on, reason="attaching to the rest", attach=attaching(view))
     return on
 
