@@ -9,6 +9,7 @@ import pytest
 from local.strict import ssm as agents
 from smtp_fleet import events, rows
 from smtp_fleet.actions import SetPolicies
+from smtp_fleet.autoscaling import Groups
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where, where
 from smtp_fleet.evidence import Answer, Ask, Verb, answered, asked
@@ -208,3 +209,21 @@ def test_the_asks_of_a_try_are_newer_than_the_tag(stack):
     refusals = {25: Refusal("two listeners", 3, stack.now + 500)}
     assert stack.ledger.hasten("mx-1", refusals, stack.now) == {25: Refusal("two listeners", 0, stack.now)}
     assert stack.ledger.cutovers("mx-1", [25])[0] == {25: Refusal("two listeners", 0, stack.now)}
+
+
+def test_the_answers_of_instances_in_no_group_are_looked_for():
+    """An ended command names its instance, and nothing tells of which balancer one in no group is."""
+    alone = replace(serving("i-1"), group="")
+    assert told(balancer(), members=[alone]).again_in == 10
+    out = replace(serving("i-1", verb=Verb.LOOK, answered=0, outcome=None, plain=frozenset()), group="")
+    assert told(balancer(), members=[out]).again_in == 10
+    grouped = serving("i-1", verb=Verb.LOOK, answered=0, outcome=None, plain=frozenset())
+    assert told(balancer(), members=[grouped], groups=[group("CONTINUE")]).again_in != 10
+
+
+def test_a_group_that_is_being_deleted_is_none(stack, monkeypatch):
+    """It has a status only while it is being deleted (API reference, AutoScalingGroup)."""
+    pages = [{"AutoScalingGroups": [{"AutoScalingGroupName": "mx", "Status": "Delete in progress"}]}]
+    paginator = type("Paginator", (), {"paginate": lambda self, **_: pages})
+    monkeypatch.setattr(stack.client("autoscaling"), "get_paginator", lambda name: paginator())
+    assert Groups(stack.client("autoscaling")).all() == []

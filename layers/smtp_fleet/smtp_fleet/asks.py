@@ -12,6 +12,9 @@ from smtp_fleet.row import Row
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.view import View
 
+ALONE_WAIT = 10
+"""Seconds after which the answers of instances in no group are looked for."""
+
 ANY = -1
 """Evidence of any time will do."""
 
@@ -47,6 +50,14 @@ def repeats(fleet: Fleet, rows: list[Row]) -> list[int]:
     asked = [m.record for row in rows for m in (*row.look, *row.expect, *row.let_go)]
     out = [record for record in asked if record.outcome and record.standing(fleet.now) is Standing.OUT]
     return [record.asked_at + retry_wait(record.tries) - fleet.now for record in out]
+
+
+def unannounced(fleet: Fleet, sends: Iterable[Send], rows: list[Row]) -> list[int]:
+    """The seconds after which to look for answers that no event points at: those of instances in no group."""
+    asked = {machine for send in sends for machine in send.machines}
+    waited_for = [m for row in rows for m in (*row.look, *row.expect, *row.let_go) if not m.group]
+    out = [m for m in waited_for if m.machine in asked or m.record.standing(fleet.now) is Standing.OUT]
+    return [ALONE_WAIT for _ in out[:1]]
 
 
 def deadlines(fleet: Fleet, sends: Iterable[Send], settings: MindSettings) -> list[int]:

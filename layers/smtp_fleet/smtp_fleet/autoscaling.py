@@ -24,11 +24,12 @@ class Groups:
     def all(self) -> list[Group]:
         """Every group, without its hook: groups cannot be filtered by balancer (100 a page)."""
         pages = self._autoscaling.get_paginator("describe_auto_scaling_groups").paginate(MaxRecords=100)
-        return [_group(described) for page in pages for described in page["AutoScalingGroups"]]
+        # One that is being deleted (it has a status only then) launches nobody, and takes no hook any more.
+        return [_group(told) for page in pages for told in page["AutoScalingGroups"] if not told.get("Status")]
 
-    def groups_of(self, instance_ids: Iterable[str]) -> frozenset[str]:
-        """The names of the groups that the instances are in."""
-        return frozenset(instance["AutoScalingGroupName"] for instance in self._instances(instance_ids))
+    def groups_of(self, instance_ids: Iterable[str]) -> dict[str, str]:
+        """The name of the group of each instance that is in one (50 a call)."""
+        return {i["InstanceId"]: i["AutoScalingGroupName"] for i in self._instances(instance_ids)}
 
     def with_hook(self, group: Group, hooked_since: int) -> Group:
         """The group with our hook as it is now; `hooked_since` is what the ledger knows of it."""

@@ -63,7 +63,8 @@ class Mind:
         wheres, failed = self._read(bodies)
         if not wheres:
             return failed
-        groups = self._aws.groups.all() if any(w.groups or w.instances for w in wheres.values()) else None
+        wheres = self._observer.located(wheres)
+        groups = self._aws.groups.all() if any(w.groups for w in wheres.values()) else None
         names = {i: self._observer.names(where, groups or []) for i, where in wheres.items()}
         merged = _merge(wheres.values(), names.values())
         tags = self._observer.tags(merged)

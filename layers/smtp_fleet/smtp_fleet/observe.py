@@ -51,10 +51,18 @@ class Observer:
         self._say = say
         self._count = count
 
+    def located(self, wheres: Mapping[str, Where]) -> dict[str, Where]:
+        """The same wakes with the groups of the instances that they point at, looked up for all of them together."""
+        instances = frozenset().union(*(where.instances for where in wheres.values()))
+        found = self._aws.groups.groups_of(instances) if instances else {}
+        return {
+            i: replace(where, groups=where.groups | {found[each] for each in where.instances if each in found})
+            for i, where in wheres.items()
+        }
+
     def names(self, where: Where, groups: list[Group]) -> frozenset[str]:
-        """The balancers that a wake points at, through groups and instances too."""
-        touched = where.groups | (self._aws.groups.groups_of(where.instances) if where.instances else frozenset())
-        return where.balancers.union(*(g.balancers for g in groups if g.name in touched))
+        """The balancers that a wake points at, through groups too."""
+        return where.balancers.union(*(g.balancers for g in groups if g.name in where.groups))
 
     def tags(self, where: Where) -> dict[str, Tags]:
         """The tag of each balancer that the wake points at; of a sweep, of each that has it."""

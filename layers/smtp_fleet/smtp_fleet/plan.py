@@ -72,7 +72,11 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *(_clear(fleet, settings) if rows and all(row.clear for row in rows) else ()),
     )
     waits = [row.again_in for row in rows if row.again_in] + asks.repeats(fleet, rows)
-    waits += asks.deadlines(fleet, sends, settings) + [settings.hook_timeout // 3 for _ in held[:1]]
+    waits += (
+        asks.unannounced(fleet, sends, rows)
+        + asks.deadlines(fleet, sends, settings)
+        + [settings.hook_timeout // 3 for _ in held[:1]]
+    )
     found = (*(finding for row in rows for finding in row.findings), *breaker.findings(fleet))
     return Plan(
         reason="; ".join(dict.fromkeys(row.reason for row in rows)) or "no mail listener",
