@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from local.strict import ssm as agents
 from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Record, Verb, asked
+from smtp_fleet.hand import ADMITTED_FOR
 from smtp_fleet.ledger import Ledger
 
 ASK = Ask(Verb.EXPECT, frozenset({25}), 1_900_000_000)
@@ -119,7 +120,7 @@ def test_an_admission_that_comes_twice_is_no_error(stack):
 
 def admitted(stack, record):
     [now] = stack.ledger.records([record.machine]).values()
-    return now, replace(now, admitted=True)
+    return now, replace(now, admitted=True, admitted_at=stack.now)
 
 
 def test_nobody_is_rejected_on_an_answer_that_is_no_longer_the_last(stack):
@@ -328,3 +329,13 @@ def test_those_that_the_refusal_names_are_not_looked_for_by_halving(stack, calls
     calls.clear()
     assert stack.hand().work(messages) == set()
     assert calls.count("ssm:SendCommand") == 2
+
+
+def test_an_old_admission_lets_nobody_in(stack):
+    """The instance may stand on another root volume by now: its action would be completed all the same."""
+    [(instance, message)] = launched(stack).items()
+    stack.ledger.write(*admitted(stack, Record(machine(message))))
+    stack.now += ADMITTED_FOR
+    assert stack.hand().work({"m": of(message, kind="admit", group="mx", launched_at=0)}) == set()
+    assert stack.states() == {instance: "Pending:Wait"}
+    assert stack.phrases()[-1] == "dropped: no longer current"

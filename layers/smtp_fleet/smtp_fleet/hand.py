@@ -24,6 +24,10 @@ MARGIN = 10
 """Seconds that have to be left of an invocation to begin another step."""
 
 
+ADMITTED_FOR = 300
+"""Seconds for which an admission counts; the mind sends it again to an instance that still waits."""
+
+
 class Hand:
     """One invocation's worth of sending.
 
@@ -69,7 +73,7 @@ class Hand:
             record = records[entry.machine]
             if entry.kind == ASK and _is_current(entry, record):
                 asks.setdefault(entry.machine, set()).add(i)
-            elif _may_end(entry, record):
+            elif _may_end(entry, record, self._clock()):
                 ends.setdefault(entry, set()).add(i)
             else:
                 self._say("dropped: no longer current", instance_id=entry.machine.instance_id)
@@ -212,10 +216,13 @@ def _is_current(entry: Entry, record: Record) -> bool:
     )
 
 
-def _may_end(entry: Entry, record: Record) -> bool:
-    """Admitted as the ledger says; rejected only on the answer that the rejection was made of, and never both."""
+def _may_end(entry: Entry, record: Record, now: int) -> bool:
+    """Admitted as the ledger says, and lately; rejected only on the answer that the rejection was made of; never both.
+
+    An action is completed by instance id, so an old admission could let in the same instance on another root volume.
+    """
     if entry.kind == ADMIT:
-        return record.admitted
+        return record.admitted and now < record.admitted_at + ADMITTED_FOR
     hopeless = record.outcome in HOPELESS and record.asked_at == entry.asked_at
     return entry.kind == REJECT and hopeless and not record.admitted
 
