@@ -15,6 +15,7 @@ MIND = {
     "SETTLE_SECONDS": "60",
     "CHECK_INTERVAL_SECONDS": "3600",
     "HOOK_TIMEOUT_SECONDS": "900",
+    "AGENT_WAIT_SECONDS": "720",
     "GROUP_NAME_PATTERN": "*",
     "LEDGER_TABLE": "ledger",
     "WAKES_QUEUE_URL": "https://queue.example/wakes",

@@ -84,10 +84,11 @@ def _not_expecting(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...
 def _begun(view: View, serving: tuple[Member, ...]) -> int:
     """Since when an instance may expect what nobody sends (seconds since 1970); 0: none does.
 
-    Since it was asked to in this cutover (its epoch); or, where it had been before, since nobody sends any more.
+    Since it was asked to in this cutover (its epoch); or, where it does so from before, since it was looked at.
     """
     asked = [m.record.ask.epoch for m in serving if m.record.ask and _is_asked(view, m)]
-    return min(asked + [view.floor for _ in _expecting_before(view, serving)], default=0)
+    before = [m.record.asked_at for m in _expecting_before(view, serving) if m.record.asked_at > view.floor]
+    return min(asked + before, default=0)
 
 
 def _expecting_before(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...]:
