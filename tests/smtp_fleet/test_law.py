@@ -148,7 +148,7 @@ class History(RuleBasedStateMachine):
         able = all(x.able for x in world.instances.values())
         reason = settle(world)
         assert world.broken_law() == []
-        assert reason == "on" if able else reason in ("on", "refused", "an instance cannot expect the header")
+        assert reason == "on" or not able  # it tries again, ever more seldom, where one cannot
         if able and world.groups and world.groups["mx"].balancers:
             assert {x.state for x in world.instances.values()} <= {"InService"}
             assert {x.expects for x in world.instances.values()} <= {frozenset({25})}
