@@ -160,7 +160,8 @@ def test_a_function_that_breaks_is_named_with_its_error(run, monkeypatch):
 
 NO_EVENTS = [
     (b"{", "expected JSON"),
-    (b"\xff", "expected JSON"),
+    (b"\xff", "expected JSON in UTF-8"),
+    (b"[" * 200_000 + b"]" * 200_000, "expected JSON, nested at most 100 deep"),
     (b"[]", "expected an event, which is an object, not a JSON list"),
     (b"{}", "expected an event, which has a text under 'source'"),
     (b'{"source": "aws.ec2"}', "expected an event, which has a text under 'detail-type'"),
@@ -193,6 +194,13 @@ def test_a_mistaken_world_is_told_in_one_line_and_nothing_runs(run, monkeypatch)
     assert (code, found) == (2, None)
     assert said.endswith('load_balancers["mx-1"].listeners: expected a list of 1 or more, not 25\n')
     assert said.count("\n") == 1
+
+
+def test_what_a_function_says_as_it_breaks_is_no_markup(capsys):
+    """An error is text from anywhere: neither a style nor a closing tag that opens nothing, which would end it all."""
+    broken = {"error": "KeyError: [/nothing] [bold]x[/bold]", "logs": []}
+    invoke._sum_up({"functions": {"F": broken}, "calls": []}, ["[red]later"])
+    assert capsys.readouterr().out == "F: KeyError: [/nothing] [bold]x[/bold], 0 log lines\n0 calls\n[red]later\n"
 
 
 def make(*arguments):

@@ -36,6 +36,11 @@ MISTAKES = [
     ({"parameters": {"MailPorts": "smtp"}}, 'parameters["MailPorts"]: expected a text that matches ^[1-9]'),
     ({"parameters": {"Audit": "yes"}}, 'parameters["Audit"]: expected one of true, false, not "yes"'),
     ({"parameters": {"SettleSeconds": "5 s"}}, 'parameters["SettleSeconds"]: expected a number in quotes, not "5 s"'),
+    (
+        {"parameters": {"SettleSeconds": "3601"}},
+        'parameters["SettleSeconds"]: expected a number from 1 to 3600, in quotes, not "3601"',
+    ),
+    ({"parameters": {"CheckMinutes": "1"}}, 'parameters["CheckMinutes"]: expected a number from 2 to 60, in quotes'),
     ({"load_balancers": {"mx_1": {}}}, "a name in load_balancers: expected 1 to 32 letters, digits or hyphens"),
     ({"load_balancers": {"mx-1": {}}}, 'load_balancers["mx-1"].listeners: expected, but it is not there'),
     (balancer(listeners=[]), 'load_balancers["mx-1"].listeners: expected a list of 1 or more, not []'),
@@ -48,7 +53,14 @@ MISTAKES = [
         balancer(listeners=[{**LISTENER, "protocol": "UDP"}]),
         "listeners[0].protocol: expected one of TCP, SSL, HTTP, HTTPS",
     ),
-    (balancer(tags={"a": 1}), 'load_balancers["mx-1"].tags["a"]: expected a text, not 1'),
+    (balancer(tags={"": "x"}), 'a name in load_balancers["mx-1"].tags: expected a key of 1 to 128 characters, not ""'),
+    (balancer(tags={"k" * 129: "x"}), 'a name in load_balancers["mx-1"].tags: expected a key of 1 to 128 characters'),
+    (balancer(tags={"a": "v" * 257}), 'load_balancers["mx-1"].tags["a"]: expected a text of at most 256 characters'),
+    (
+        balancer(tags={f"key-{number}": "" for number in range(51)}),
+        'load_balancers["mx-1"].tags: expected at most 50, not 51',
+    ),
+    (balancer(tags={"a": 1}), 'load_balancers["mx-1"].tags["a"]: expected a text of at most 256 characters, not 1'),
     (balancer(policies={"p": {"type": "Proxy"}}), 'policies["p"].type: expected one of AppCookieStickinessPolicyType'),
     (balancer(instance_ports={"26": []}), 'instance_ports: expected the instance_port of a listener, not "26"'),
     (balancer(instance_ports={"25": ["p"]}), 'instance_ports["25"][0]: expected a name from its policies, not "p"'),
@@ -91,6 +103,11 @@ def test_a_mistake_is_told_in_one_line_with_its_place(tmp_path, mistaken, compla
         (b'{"instances": {},\n "instances": {}}', "instances: expected once, but it is there 2 times"),
         (b'{"instances": \n }', "line 2: expected JSON"),
         (b"\xff", "expected JSON in UTF-8"),
+        (b"[" * 200_000 + b"]" * 200_000, "expected JSON, nested at most 100 deep"),
+        (b"[" * 101 + b"]" * 101, "expected JSON, nested at most 100 deep"),
+        (b'{"a":' * 100 + b"[]" + b"}" * 100, "expected JSON, nested at most 100 deep"),
+        (b"[" * 100 + b"1" + b"]" * 100, "the whole: expected an object, not [["),
+        (b'{"a":' * 200_000, "expected JSON, nested at most 100 deep"),
         (None, "No such file or directory"),
     ],
 )
@@ -102,6 +119,12 @@ def test_a_file_that_holds_no_world_is_told_in_one_line(tmp_path, content, compl
         world.read(path, DECLARED)
     assert complaint in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_what_is_just_within_the_limits_is_a_world():
+    tags = {"k" * 128: "v" * 256} | {f"key-{number}": "" for number in range(49)}
+    given = balancer(tags=tags) | {"parameters": {"SettleSeconds": "3600", "CheckMinutes": "2"}}
+    assert world.checked(given, DECLARED)["load_balancers"]["mx-1"]["tags"] == tags
 
 
 def test_the_example_is_a_world():
