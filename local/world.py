@@ -164,12 +164,19 @@ def _check_balancer(world: World, where: str, balancer: World) -> None:
     for number, front in enumerate(fronts):
         if front in fronts[:number]:
             raise wrong(f"{where}.listeners[{number}].port", "a port of its own", front)
+    for name, policy in balancer["policies"].items():
+        header = policy["type"] == "ProxyProtocolPolicyType"
+        if header and policy["attributes"] not in ({"ProxyProtocol": "true"}, {"ProxyProtocol": "false"}):
+            expected = '{"ProxyProtocol": "true"} or "false"'
+            raise wrong(f'{where}.policies["{name}"].attributes', expected, policy["attributes"])
     for port, policies in balancer["instance_ports"].items():
         if int(port) not in {listener["instance_port"] for listener in balancer["listeners"]}:
             raise wrong(f"{where}.instance_ports", "the instance_port of a listener", port)
         for number, policy in enumerate(policies):
             if policy not in balancer["policies"]:
                 raise wrong(f'{where}.instance_ports["{port}"][{number}]', "a name from its policies", policy)
+            if "CookieStickiness" in balancer["policies"][policy]["type"]:
+                raise wrong(f'{where}.instance_ports["{port}"][{number}]', "no policy for listeners", policy)
     for number, instance in enumerate(balancer["instances"]):
         _known(world, "instances", instance, f"{where}.instances[{number}]")
 

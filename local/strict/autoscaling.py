@@ -3,13 +3,14 @@
 Not imitated: termination hooks, warm pools, health checks; AttachInstances and ExitStandby go straight to InService.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
@@ -19,10 +20,16 @@ from local.strict.overlay import lay
 from local.strict.watch import announce, one_at_a_time
 
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+TRANSITIONS = {LAUNCHING, "autoscaling:EC2_INSTANCE_TERMINATING"}
+MOST_HOOKS = 50  # a group (Auto Scaling quotas)
 
 _replace_instances = FakeAutoScalingGroup.replace_autoscaling_group_instances
 _create_group, _put_hook = AutoScalingResponse.create_auto_scaling_group, AutoScalingBackend.create_lifecycle_hook
 _delete_hook = AutoScalingBackend.delete_lifecycle_hook
+_describe_groups, _describe_hooks = (
+    AutoScalingResponse.describe_auto_scaling_groups,
+    AutoScalingResponse.describe_lifecycle_hooks,
+)
 
 
 @dataclass
@@ -156,6 +163,12 @@ class _Backend:
         transition = transition or (old and old.lifecycle_transition)
         if not transition:
             raise ValidationError("LifecycleTransition is required for a new lifecycle hook")
+        if transition not in TRANSITIONS:
+            raise ValidationError(f"LifecycleTransition {transition} must be one of {', '.join(sorted(TRANSITIONS))}")
+        if not re.fullmatch(r"[A-Za-z0-9\-_/]{1,255}", name):  # AsciiStringMaxLen255 of the service model
+            raise ValidationError(f"LifecycleHookName {name} must be 1 to 255 letters, digits, -, _ or /")
+        if not old and len(self.describe_lifecycle_hooks(as_name)) >= MOST_HOOKS:
+            raise AutoscalingClientError("LimitExceeded", f"{as_name} has {MOST_HOOKS} lifecycle hooks")
         timeout, result = timeout or (old and old.heartbeat_timeout), result or (old and old.default_result)
         if timeout and not 30 <= timeout <= 7200:
             raise ValidationError("HeartbeatTimeout must be between 30 and 7200 seconds")
@@ -184,9 +197,35 @@ class _Response:
             )
         return _create_group(self)
 
+    def _group(self: Any) -> Any:
+        name = self.params["AutoScalingGroupName"]
+        if name not in self.autoscaling_backend.autoscaling_groups:
+            raise ValidationError(f"AutoScalingGroup name not found - AutoScalingGroup {name} not found")
+        return self.autoscaling_backend.autoscaling_groups[name]
+
+    def describe_auto_scaling_groups(self: Any) -> Any:
+        names = [group.name for group in self.autoscaling_backend.describe_auto_scaling_groups([])]
+        if int(self.params.get("MaxRecords") or 0) > 100:
+            raise ValidationError("MaxRecords must be at most 100")
+        if self.params.get("NextToken") not in {None, *names}:
+            raise AutoscalingClientError("InvalidNextToken", "The token is not valid.")
+        return _describe_groups(self)
+
+    def describe_lifecycle_hooks(self: Any) -> Any:
+        self._group()
+        if len(self.params.get("LifecycleHookNames") or []) > 50:
+            raise ValidationError("LifecycleHookNames must have at most 50 members")
+        return _describe_hooks(self)
+
+    def delete_lifecycle_hook(self: Any) -> Any:
+        group, name = self._group().name, self.params["LifecycleHookName"]
+        if not self.autoscaling_backend.describe_lifecycle_hooks(group, [name]):
+            raise ValidationError(f"No Lifecycle Hook found with name {name} in AutoScalingGroup {group}")
+        self.autoscaling_backend.delete_lifecycle_hook(group, name)
+        return EmptyResult()
+
     def put_lifecycle_hook(self: Any) -> Any:
-        if self.params["AutoScalingGroupName"] not in self.autoscaling_backend.autoscaling_groups:
-            raise ValidationError("AutoScalingGroup name not found - null")
+        self._group()
         names = (
             "LifecycleHookName",
             "AutoScalingGroupName",
@@ -222,8 +261,14 @@ class _Response:
         action.deadline = min(time.time() + action.timeout, action.latest)
         return EmptyResult()
 
+    def _start(self: Any) -> int:
+        token = self.params.get("NextToken") or "0"
+        if not token.isdecimal():
+            raise AutoscalingClientError("InvalidNextToken", "The token is not valid.")
+        return int(token)
+
     def describe_auto_scaling_instances(self: Any) -> Any:
-        ids, start = self.params.get("InstanceIds") or [], int(self.params.get("NextToken") or 0)
+        ids, start = self.params.get("InstanceIds") or [], self._start()
         size = self.params.get("MaxRecords") or 50
         if len(ids) > 50 or size > 50:
             raise ValidationError("At most 50 instances can be described in one call")

@@ -62,6 +62,14 @@ MISTAKES = [
     ),
     (balancer(tags={"a": 1}), 'load_balancers["mx-1"].tags["a"]: expected a text of at most 256 characters, not 1'),
     (balancer(policies={"p": {"type": "Proxy"}}), 'policies["p"].type: expected one of AppCookieStickinessPolicyType'),
+    (
+        balancer(policies={"p": {"type": "ProxyProtocolPolicyType"}}),
+        'policies["p"].attributes: expected {"ProxyProtocol": "true"} or "false", not {}',
+    ),
+    (
+        balancer(policies={"p": {"type": "LBCookieStickinessPolicyType"}}, instance_ports={"25": ["p"]}),
+        'instance_ports["25"][0]: expected no policy for listeners, not "p"',
+    ),
     (balancer(instance_ports={"26": []}), 'instance_ports: expected the instance_port of a listener, not "26"'),
     (balancer(instance_ports={"25": ["p"]}), 'instance_ports["25"][0]: expected a name from its policies, not "p"'),
     (balancer(instances=[TWO]), 'load_balancers["mx-1"].instances[0]: expected a name from instances'),
