@@ -12,6 +12,7 @@ from typing import Any
 from local.shape import NEEDED, Mistake, a_list_of, an_object_of, by, flag, one_of, or_null, parsed, text, whole, wrong
 from local.strict.elb import POLICY_TYPES
 from local.strict.given import STATES
+from smtp_fleet.fleet import WAITING
 from smtp_fleet.outcome import Outcome
 
 CODES = {"ok": 0, "not-ready": 10, "broken": 11, "refused": 12, "edited": 13, "older-epoch": 14, "failed": 15}
@@ -188,7 +189,7 @@ def _check_group(world: World, where: str, group: World, seen: dict[str, str]) -
         _known(world, "instances", instance, f"{where}.instances")
         if instance in seen:
             raise Mistake(f"{where}.instances: expected {instance} in one group, but {seen[instance]} has it too")
-        if state == "Pending:Wait" and not group["hooks"]:
+        if state in WAITING and not group["hooks"]:
             raise Mistake(f'{where}.instances["{instance}"]: expected a hook in {where}.hooks to wait at')
         seen[instance] = where
 

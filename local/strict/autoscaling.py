@@ -1,6 +1,7 @@
 """Auto Scaling that holds launches: hooks, Pending:Wait, completion, expiry; it registers only what is in service.
 
-Not imitated: termination hooks, warm pools, health checks; AttachInstances and ExitStandby go straight to InService.
+Not imitated: termination hooks, health checks; AttachInstances and ExitStandby go straight to InService. Warm pools are
+in `warm_pool`.
 """
 
 import re
@@ -61,17 +62,39 @@ def _report(detail_type: str, group: Any, instance_id: str, **detail: str) -> No
     announce("aws.autoscaling", detail_type, detail, (group.arn, where))
 
 
-def _hold(backend: Any, group: Any, state: Any, hook: Any) -> None:
-    state.lifecycle_state, now = "Pending:Wait", time.time()
+def pooled(group: Any) -> list[Any]:
+    """The instances of a group's warm pool, which are no members of the group yet."""
+    return group.__dict__.setdefault("pooled", [])
+
+
+def launch_hooks(group: Any) -> list[Any]:
+    """The hooks of a group that hold launches."""
+    hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name)
+    return [hook for hook in hooks if hook.lifecycle_transition == LAUNCHING]
+
+
+def hold(group: Any, state: Any, hook: Any, origin: str = "EC2", destination: str = "AutoScalingGroup") -> None:
+    """Has a launch wait at a hook on its way from here to there, with a token of its own."""
+    state.lifecycle_state, now = "Warmed:Pending:Wait" if destination == "WarmPool" else "Pending:Wait", time.time()
     limits = hook.heartbeat_timeout, now + hook.heartbeat_timeout, now + hook.global_timeout
     action = Action(group, state, hook.name, str(uuid4()), hook.default_result, *limits)
-    _waiting(backend).append(action)
+    _waiting(group.autoscaling_backend).append(action)
     detail = {"LifecycleActionToken": action.token, "LifecycleHookName": hook.name, "LifecycleTransition": LAUNCHING}
-    _report("EC2 Instance-launch Lifecycle Action", group, action.instance_id, **detail, Origin="EC2",
-            Destination="AutoScalingGroup")  # fmt: skip
+    _report("EC2 Instance-launch Lifecycle Action", group, action.instance_id, **detail, Origin=origin,
+            Destination=destination)  # fmt: skip
 
 
-def _into_service(group: Any, state: Any) -> None:
+def rest(group: Any, state: Any) -> None:
+    """Has one that was launched rest in the warm pool, in the state that the pool keeps."""
+    state.lifecycle_state = f"Warmed:{group.warm_pool.pool_state}"
+    if group.warm_pool.pool_state != "Running":
+        state.instance.stop()
+    _report("EC2 Instance Launch Successful", group, state.instance.id, StatusCode="InProgress", Origin="EC2",
+            Destination="WarmPool")  # fmt: skip
+
+
+def into_service(group: Any, state: Any) -> None:
+    """Has a member serve, behind the group's balancers."""
     state.lifecycle_state = "InService"
     if group.name in group.autoscaling_backend.autoscaling_groups:
         group.autoscaling_backend.update_attached_elbs(group.name)
@@ -83,10 +106,12 @@ def _end(backend: Any, action: Action, result: str) -> None:
     own = [each for each in _waiting(backend) if each.instance_id == action.instance_id]
     if result == "CONTINUE":
         _waiting(backend).remove(action)
-        if len(own) == 1:  # where a second hook waits, the instance stays in Pending:Wait
+        if len(own) == 1 and action.state in pooled(action.group):
+            rest(action.group, action.state)
+        elif len(own) == 1:  # where a second hook waits, the instance stays in Pending:Wait
             action.state.lifecycle_state = "Pending:Proceed"
             if not getattr(backend, "holds_at_proceed", False):
-                _into_service(action.group, action.state)
+                into_service(action.group, action.state)
         return
     backend.ec2_backend.terminate_instances([action.instance_id])
     backend.notify_terminate_instances([action.instance_id])
@@ -119,7 +144,7 @@ def hold_at_proceed(held: bool, region: str = "us-east-1", account: str = "12345
         states = [(group, each) for group in backend.autoscaling_groups.values() for each in group.instance_states]
         for group, state in states:
             if not held and state.lifecycle_state == "Pending:Proceed":
-                _into_service(group, state)
+                into_service(group, state)
 
 
 class _Group:
@@ -127,14 +152,14 @@ class _Group:
         return [state for state in self.instance_states if state.lifecycle_state != "Standby"]
 
     def replace_autoscaling_group_instances(self: Any, count_needed: int, propagated_tags: Any) -> None:
-        before, backend = len(self.instance_states), self.autoscaling_backend
+        before = len(self.instance_states)
         _replace_instances(self, count_needed, propagated_tags)
-        hooks = [h for h in backend.describe_lifecycle_hooks(self.name) if h.lifecycle_transition == LAUNCHING]
+        hooks = launch_hooks(self)
         for state in self.instance_states[before:]:
             for hook in hooks:
-                _hold(backend, self, state, hook)
+                hold(self, state, hook)
             if not hooks:
-                _into_service(self, state)
+                into_service(self, state)
 
 
 class _Backend:

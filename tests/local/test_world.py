@@ -80,6 +80,7 @@ MISTAKES = [
     (group(hooks={"h": {"timeout": 5}}), 'hooks["h"].timeout: expected seconds from 30 to 7200, not 5'),
     (group(instances={ONE: "Waiting"}), f'instances["{ONE}"]: expected one of Pending, Pending:Wait'),
     (group(instances={ONE: "Pending:Wait"}), 'expected a hook in groups["mail servers/mx"].hooks to wait at'),
+    (group(instances={ONE: "Warmed:Pending:Wait"}), 'expected a hook in groups["mail servers/mx"].hooks to wait at'),
     (group(instances={"i-1": "InService"}), "expected an instance id like i-0123456789abcdef0"),
     (
         {"groups": {n: {"instances": {ONE: "InService"}} for n in "ab"}, "instances": {ONE: {}}},
@@ -188,13 +189,21 @@ FULL = {
         "mail servers/mx": {
             "load_balancers": ["mx-1"],
             "hooks": {"smtp-fleet": {"default_result": "CONTINUE", "timeout": 60}},
-            "instances": {ONE: "InService", TWO: "Pending:Wait", "i-0123456789abcdef2": "Standby"},
+            "instances": {
+                ONE: "InService",
+                TWO: "Pending:Wait",
+                "i-0123456789abcdef2": "Standby",
+                "i-0123456789abcdef3": "Warmed:Stopped",
+                "i-0123456789abcdef4": "Warmed:Pending:Wait",
+            },
         }
     },
     "instances": {
         ONE: {},
         TWO: {"agent": "ConnectionLost"},
         "i-0123456789abcdef2": {"agent": "none"},
+        "i-0123456789abcdef3": {"agent": "none"},
+        "i-0123456789abcdef4": {"agent": "none"},
         "i-0000000000000000a": {},
     },
     "ledger": {
@@ -229,7 +238,12 @@ def test_the_group_is_as_described(built):
     autoscaling = built.client("autoscaling")
     [group] = autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     states = {i["InstanceId"]: i["LifecycleState"] for i in group["Instances"]}
-    assert states == FULL["groups"]["mail servers/mx"]["instances"]
+    pool = autoscaling.describe_warm_pool(AutoScalingGroupName="mail servers/mx")["Instances"]
+    warm = {i["InstanceId"]: i["LifecycleState"] for i in pool}
+    assert set(warm) == {"i-0123456789abcdef3", "i-0123456789abcdef4"}
+    assert states | warm == FULL["groups"]["mail servers/mx"]["instances"]
+    assert not set(states) & set(warm)
+    assert group["DesiredCapacity"] == 3
     [hook] = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName="mail servers/mx")["LifecycleHooks"]
     assert (hook["DefaultResult"], hook["HeartbeatTimeout"]) == ("CONTINUE", 60)
     complete = {"AutoScalingGroupName": "mail servers/mx", "LifecycleHookName": "smtp-fleet"}
