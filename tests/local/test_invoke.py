@@ -137,6 +137,20 @@ def test_an_instance_that_cannot_is_never_let_in(run):
     assert "docker-proxy owns port 25" in json.dumps(found["functions"]["ReconcileFleetFunction"]["logs"])
 
 
+def test_one_on_its_way_into_a_warm_pool_is_asked_and_let_in(run):
+    world = {
+        "load_balancers": {"mx-1": MX},
+        "groups": {"mx": HELD | {"instances": {ONE: "Warmed:Pending:Wait"}}},
+        "instances": {ONE: {}},
+        "ledger": {"hooks": {"mx": 600}},
+    }
+    code, found, _ = run(CREATE, world)
+    assert code == 0
+    assert "DescribeWarmPool" in operations(found)
+    [completed] = [c for c in found["calls"] if c["operation"] == "CompleteLifecycleAction"]
+    assert (completed["params"]["LifecycleActionResult"], completed["error"]) == ("CONTINUE", None)
+
+
 def test_a_planned_wait_is_told_and_not_waited_for(run):
     world = {
         "load_balancers": {"mx-1": MX},
