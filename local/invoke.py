@@ -15,6 +15,7 @@ from rich.console import Console
 from local import stage, stream, world
 from local.bus import Rule, rules_of
 from local.region import Record, Region
+from local.shape import Mistake, parsed
 from local.strict.patterns import matches
 from local.template import Template
 
@@ -41,11 +42,13 @@ def read_event(path: str) -> dict[str, Any]:
     if not path:
         raise NoEvent("usage: make invoke EVENT=events/add-tags.json [WORLD=docs/world.example.json] [JSON=1]")
     try:
-        event = json.loads(Path(path).read_text())
+        event = parsed(Path(path).read_text())
     except OSError as error:
         raise NoEvent(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise NoEvent(f"{path}: expected JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise NoEvent(f"{path}: expected JSON in UTF-8") from None
+    except Mistake as mistake:
+        raise NoEvent(f"{path}: {mistake}") from None
     if not isinstance(event, dict):
         raise NoEvent(f"{path}: expected an event, which is an object, not a JSON {type(event).__name__}")
     for name in ("source", "detail-type"):
@@ -124,8 +127,9 @@ def _tell(record: Record, region: Region) -> None:
 
 def _sum_up(found: dict[str, Any], later: list[str]) -> None:
     for name, function in found["functions"].items():
-        out.print(f"{name}: {function['error'] or 'no error'}, {len(function['logs'])} log lines", soft_wrap=True)
-    out.print(f"{len(found['calls'])} calls", *later, sep="\n", soft_wrap=True)
+        line = f"{name}: {function['error'] or 'no error'}, {len(function['logs'])} log lines"
+        out.print(line, markup=False, soft_wrap=True)  # an error may hold what looks like markup
+    out.print(f"{len(found['calls'])} calls", *later, sep="\n", markup=False, soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -150,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found, later = run(event, rules, given, tell=not asked.json)
     if asked.json:
         print(json.dumps(found, default=str, indent=2, ensure_ascii=False))
-        err.print(*later, sep="\n", end="\n" if later else "", soft_wrap=True)
+        err.print(*later, sep="\n", end="\n" if later else "", markup=False, soft_wrap=True)
     elif rules:
         _sum_up(found, later)
     return int(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Read = Callable[[Any, str], Any]
 """Gives what is read from a value, or raises Mistake; told the place of the value in the whole."""
 
 NEEDED = object()
+DEEP = 100
+"""Levels of nesting that are read: no event of AWS comes near, and no reader of ours runs out of stack."""
 
 
 class Mistake(ValueError):
@@ -21,6 +23,27 @@ def wrong(where: str, expected: str, found: Any) -> Mistake:
     """The mistake at a place, by what was expected there and what was found."""
     shown = json.dumps(found, ensure_ascii=False)
     return Mistake(f"{where or 'the whole'}: expected {expected}, not {shown[:60]}{'…' if len(shown) > 60 else ''}")
+
+
+def parsed(content: str, pairs: Callable[[list[tuple[str, Any]]], Mapping[str, Any]] = dict) -> Any:
+    """The value of a JSON text; raises Mistake, also where it is nested deeper than DEEP."""
+    too_deep = Mistake(f"expected JSON, nested at most {DEEP} deep")
+    try:
+        value = json.loads(content, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise Mistake(f"line {error.lineno}: expected JSON: {error.msg}") from None
+    except RecursionError:
+        raise too_deep from None
+    level = [value]
+    for _ in range(DEEP):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, list | dict)]
+    if level:
+        raise too_deep
+    return value
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def text(pattern: str, expected: str) -> Read:
@@ -74,12 +97,14 @@ def a_list_of(read_one: Read, least: int = 0) -> Read:
     return read
 
 
-def by(read_name: Read, read_one: Read) -> Read:
-    """An object of any names that can be read, each with one thing."""
+def by(read_name: Read, read_one: Read, most: int | None = None) -> Read:
+    """An object of any names that can be read, each with one thing; of at most so many."""
 
     def read(value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise wrong(where, "an object", value)
+        if most is not None and len(value) > most:
+            raise Mistake(f"{where}: expected at most {most}, not {len(value)}")
         return {
             read_name(name, f"a name in {where}"): read_one(one, f'{where}["{name}"]') for name, one in value.items()
         }

@@ -13,6 +13,7 @@ from local.strict import ssm
 from local.strict.given import in_state, instance_ids
 from local.world import CODES, World
 from smtp_fleet.evidence import Ask, Machine, Record, Verb
+from smtp_fleet.fleet import WAITING
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.outcome import Outcome
 
@@ -78,7 +79,7 @@ def _build_group(region: Region, template: str, name: str, group: World) -> None
         LaunchTemplate={"LaunchTemplateName": template}, AvailabilityZones=["us-east-1a"],
         LoadBalancerNames=group["load_balancers"],
     )  # fmt: skip
-    waiting = [instance for instance, state in group["instances"].items() if state == "Pending:Wait"]
+    waiting = [instance for instance, state in group["instances"].items() if state in WAITING]
     others = [instance for instance in group["instances"] if instance not in waiting]
     with instance_ids(*others, *waiting):  # those that do not wait were launched before there was a hook
         autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=len(others))

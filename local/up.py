@@ -56,12 +56,13 @@ def period(rule: Rule) -> float:
 
 
 def exports(region: Region) -> list[str]:
-    """The lines that point any AWS client at the Region."""
+    """The lines that point any AWS client at the Region: boto3 reads AWS_DEFAULT_REGION, most others AWS_REGION."""
     return [
         f"export AWS_ENDPOINT_URL={region.endpoint}",
         f"export AWS_ACCESS_KEY_ID={OPERATOR}",
         f"export AWS_SECRET_ACCESS_KEY={SECRET}",
         f"export AWS_DEFAULT_REGION={region.template.region}",
+        f"export AWS_REGION={region.template.region}",
     ]
 
 

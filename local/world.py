@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from local.shape import NEEDED, Mistake, a_list_of, an_object_of, by, flag, one_of, or_null, text, whole, wrong
+from local.shape import NEEDED, Mistake, a_list_of, an_object_of, by, flag, one_of, or_null, parsed, text, whole, wrong
 from local.strict.elb import POLICY_TYPES
 from local.strict.given import STATES
+from smtp_fleet.fleet import WAITING
 from smtp_fleet.outcome import Outcome
 
 CODES = {"ok": 0, "not-ready": 10, "broken": 11, "refused": 12, "edited": 13, "older-epoch": 14, "failed": 15}
@@ -25,6 +25,10 @@ _ANY = text(r"(?s).*", "a text")
 _BALANCER = text(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?", "1 to 32 letters, digits or hyphens")
 _GROUP = text(r"[^:]{1,255}", "1 to 255 characters without a colon")
 _INSTANCE = text(r"i-[0-9a-f]{8,17}", "an instance id like i-0123456789abcdef0")
+# Of classic Elastic Load Balancing: TagKey and TagValue of the service model (botocore elb/2012-06-01), and 50 tags
+# (User Guide for Classic Load Balancers, "Tag your Classic Load Balancer").
+_TAG_KEY = text(r"(?s).{1,128}", "a key of 1 to 128 characters")
+_TAGS = by(_TAG_KEY, text(r"(?s).{0,256}", "a text of at most 256 characters"), most=50)
 _PORT = whole(1, 65535, "a port")
 _PORT_NAME = text(r"[1-9][0-9]{0,4}", "a port in quotes")
 _SECONDS = whole(0, 10**8, "seconds")
@@ -58,7 +62,7 @@ _WORLD = an_object_of(
         by(
             _BALANCER,
             an_object_of(
-                tags=(by(_ANY, _ANY), {}),
+                tags=(_TAGS, {}),
                 listeners=(a_list_of(_LISTENER, least=1), NEEDED),
                 policies=(by(text(r"[A-Za-z0-9-]{1,128}", "letters, digits and hyphens"), _POLICY), {}),
                 instance_ports=(by(_PORT_NAME, a_list_of(_ANY)), {}),
@@ -102,17 +106,11 @@ _WORLD = an_object_of(
 def read(path: Path, parameters: Mapping[str, Any]) -> World:
     """A world from a file, complete with defaults; `parameters` are those that the template declares."""
     try:
-        value = json.loads(path.read_text(), object_pairs_hook=_without_repetition)
+        return checked(parsed(path.read_text(), _without_repetition), parameters)
     except OSError as error:
         raise Mistake(f"{path}: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise Mistake(f"{path}: line {error.lineno}: expected JSON: {error.msg}") from None
     except UnicodeDecodeError:
         raise Mistake(f"{path}: expected JSON in UTF-8") from None
-    except Mistake as error:
-        raise Mistake(f"{path}: {error}") from None
-    try:
-        return checked(value, parameters)
     except Mistake as error:
         raise Mistake(f"{path}: {error}") from None
 
@@ -151,7 +149,10 @@ def _check_parameter(declared: Mapping[str, Any], value: str, where: str) -> Non
     if words := declared.get("AllowedValues"):
         one_of(*map(str, words))(value, where)
     if declared.get("Type") == "Number":
-        text("[0-9]{1,9}", "a number in quotes")(value, where)
+        number = int(text("[0-9]{1,9}", "a number in quotes")(value, where))
+        least, most = declared.get("MinValue", 0), declared.get("MaxValue", 10**9)
+        if not least <= number <= most:
+            raise wrong(where, f"a number from {least} to {most}, in quotes", value)
 
 
 def _known(world: World, kind: str, name: str, where: str) -> None:
@@ -164,12 +165,19 @@ def _check_balancer(world: World, where: str, balancer: World) -> None:
     for number, front in enumerate(fronts):
         if front in fronts[:number]:
             raise wrong(f"{where}.listeners[{number}].port", "a port of its own", front)
+    for name, policy in balancer["policies"].items():
+        header = policy["type"] == "ProxyProtocolPolicyType"
+        if header and policy["attributes"] not in ({"ProxyProtocol": "true"}, {"ProxyProtocol": "false"}):
+            expected = '{"ProxyProtocol": "true"} or "false"'
+            raise wrong(f'{where}.policies["{name}"].attributes', expected, policy["attributes"])
     for port, policies in balancer["instance_ports"].items():
         if int(port) not in {listener["instance_port"] for listener in balancer["listeners"]}:
             raise wrong(f"{where}.instance_ports", "the instance_port of a listener", port)
         for number, policy in enumerate(policies):
             if policy not in balancer["policies"]:
                 raise wrong(f'{where}.instance_ports["{port}"][{number}]', "a name from its policies", policy)
+            if "CookieStickiness" in balancer["policies"][policy]["type"]:
+                raise wrong(f'{where}.instance_ports["{port}"][{number}]', "no policy for listeners", policy)
     for number, instance in enumerate(balancer["instances"]):
         _known(world, "instances", instance, f"{where}.instances[{number}]")
 
@@ -181,7 +189,7 @@ def _check_group(world: World, where: str, group: World, seen: dict[str, str]) -
         _known(world, "instances", instance, f"{where}.instances")
         if instance in seen:
             raise Mistake(f"{where}.instances: expected {instance} in one group, but {seen[instance]} has it too")
-        if state == "Pending:Wait" and not group["hooks"]:
+        if state in WAITING and not group["hooks"]:
             raise Mistake(f'{where}.instances["{instance}"]: expected a hook in {where}.hooks to wait at')
         seen[instance] = where
 

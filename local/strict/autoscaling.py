@@ -1,15 +1,17 @@
 """Auto Scaling that holds launches: hooks, Pending:Wait, completion, expiry; it registers only what is in service.
 
-Not imitated: termination hooks, warm pools, health checks; AttachInstances and ExitStandby go straight to InService.
+Not imitated: termination hooks, health checks; AttachInstances and ExitStandby go straight to InService. Warm pools are
+in `warm_pool`.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
@@ -19,10 +21,16 @@ from local.strict.overlay import lay
 from local.strict.watch import announce, one_at_a_time
 
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+TRANSITIONS = {LAUNCHING, "autoscaling:EC2_INSTANCE_TERMINATING"}
+MOST_HOOKS = 50  # a group (Auto Scaling quotas)
 
 _replace_instances = FakeAutoScalingGroup.replace_autoscaling_group_instances
 _create_group, _put_hook = AutoScalingResponse.create_auto_scaling_group, AutoScalingBackend.create_lifecycle_hook
 _delete_hook = AutoScalingBackend.delete_lifecycle_hook
+_describe_groups, _describe_hooks = (
+    AutoScalingResponse.describe_auto_scaling_groups,
+    AutoScalingResponse.describe_lifecycle_hooks,
+)
 
 
 @dataclass
@@ -54,17 +62,39 @@ def _report(detail_type: str, group: Any, instance_id: str, **detail: str) -> No
     announce("aws.autoscaling", detail_type, detail, (group.arn, where))
 
 
-def _hold(backend: Any, group: Any, state: Any, hook: Any) -> None:
-    state.lifecycle_state, now = "Pending:Wait", time.time()
+def pooled(group: Any) -> list[Any]:
+    """The instances of a group's warm pool, which are no members of the group yet."""
+    return group.__dict__.setdefault("pooled", [])
+
+
+def launch_hooks(group: Any) -> list[Any]:
+    """The hooks of a group that hold launches."""
+    hooks = group.autoscaling_backend.describe_lifecycle_hooks(group.name)
+    return [hook for hook in hooks if hook.lifecycle_transition == LAUNCHING]
+
+
+def hold(group: Any, state: Any, hook: Any, origin: str = "EC2", destination: str = "AutoScalingGroup") -> None:
+    """Has a launch wait at a hook on its way from here to there, with a token of its own."""
+    state.lifecycle_state, now = "Warmed:Pending:Wait" if destination == "WarmPool" else "Pending:Wait", time.time()
     limits = hook.heartbeat_timeout, now + hook.heartbeat_timeout, now + hook.global_timeout
     action = Action(group, state, hook.name, str(uuid4()), hook.default_result, *limits)
-    _waiting(backend).append(action)
+    _waiting(group.autoscaling_backend).append(action)
     detail = {"LifecycleActionToken": action.token, "LifecycleHookName": hook.name, "LifecycleTransition": LAUNCHING}
-    _report("EC2 Instance-launch Lifecycle Action", group, action.instance_id, **detail, Origin="EC2",
-            Destination="AutoScalingGroup")  # fmt: skip
+    _report("EC2 Instance-launch Lifecycle Action", group, action.instance_id, **detail, Origin=origin,
+            Destination=destination)  # fmt: skip
 
 
-def _into_service(group: Any, state: Any) -> None:
+def rest(group: Any, state: Any) -> None:
+    """Has one that was launched rest in the warm pool, in the state that the pool keeps."""
+    state.lifecycle_state = f"Warmed:{group.warm_pool.pool_state}"
+    if group.warm_pool.pool_state != "Running":
+        state.instance.stop()
+    _report("EC2 Instance Launch Successful", group, state.instance.id, StatusCode="InProgress", Origin="EC2",
+            Destination="WarmPool")  # fmt: skip
+
+
+def into_service(group: Any, state: Any) -> None:
+    """Has a member serve, behind the group's balancers."""
     state.lifecycle_state = "InService"
     if group.name in group.autoscaling_backend.autoscaling_groups:
         group.autoscaling_backend.update_attached_elbs(group.name)
@@ -76,10 +106,12 @@ def _end(backend: Any, action: Action, result: str) -> None:
     own = [each for each in _waiting(backend) if each.instance_id == action.instance_id]
     if result == "CONTINUE":
         _waiting(backend).remove(action)
-        if len(own) == 1:  # where a second hook waits, the instance stays in Pending:Wait
+        if len(own) == 1 and action.state in pooled(action.group):
+            rest(action.group, action.state)
+        elif len(own) == 1:  # where a second hook waits, the instance stays in Pending:Wait
             action.state.lifecycle_state = "Pending:Proceed"
             if not getattr(backend, "holds_at_proceed", False):
-                _into_service(action.group, action.state)
+                into_service(action.group, action.state)
         return
     backend.ec2_backend.terminate_instances([action.instance_id])
     backend.notify_terminate_instances([action.instance_id])
@@ -112,7 +144,7 @@ def hold_at_proceed(held: bool, region: str = "us-east-1", account: str = "12345
         states = [(group, each) for group in backend.autoscaling_groups.values() for each in group.instance_states]
         for group, state in states:
             if not held and state.lifecycle_state == "Pending:Proceed":
-                _into_service(group, state)
+                into_service(group, state)
 
 
 class _Group:
@@ -120,14 +152,14 @@ class _Group:
         return [state for state in self.instance_states if state.lifecycle_state != "Standby"]
 
     def replace_autoscaling_group_instances(self: Any, count_needed: int, propagated_tags: Any) -> None:
-        before, backend = len(self.instance_states), self.autoscaling_backend
+        before = len(self.instance_states)
         _replace_instances(self, count_needed, propagated_tags)
-        hooks = [h for h in backend.describe_lifecycle_hooks(self.name) if h.lifecycle_transition == LAUNCHING]
+        hooks = launch_hooks(self)
         for state in self.instance_states[before:]:
             for hook in hooks:
-                _hold(backend, self, state, hook)
+                hold(self, state, hook)
             if not hooks:
-                _into_service(self, state)
+                into_service(self, state)
 
 
 class _Backend:
@@ -156,6 +188,12 @@ class _Backend:
         transition = transition or (old and old.lifecycle_transition)
         if not transition:
             raise ValidationError("LifecycleTransition is required for a new lifecycle hook")
+        if transition not in TRANSITIONS:
+            raise ValidationError(f"LifecycleTransition {transition} must be one of {', '.join(sorted(TRANSITIONS))}")
+        if not re.fullmatch(r"[A-Za-z0-9\-_/]{1,255}", name):  # AsciiStringMaxLen255 of the service model
+            raise ValidationError(f"LifecycleHookName {name} must be 1 to 255 letters, digits, -, _ or /")
+        if not old and len(self.describe_lifecycle_hooks(as_name)) >= MOST_HOOKS:
+            raise AutoscalingClientError("LimitExceeded", f"{as_name} has {MOST_HOOKS} lifecycle hooks")
         timeout, result = timeout or (old and old.heartbeat_timeout), result or (old and old.default_result)
         if timeout and not 30 <= timeout <= 7200:
             raise ValidationError("HeartbeatTimeout must be between 30 and 7200 seconds")
@@ -184,9 +222,35 @@ class _Response:
             )
         return _create_group(self)
 
+    def _group(self: Any) -> Any:
+        name = self.params["AutoScalingGroupName"]
+        if name not in self.autoscaling_backend.autoscaling_groups:
+            raise ValidationError(f"AutoScalingGroup name not found - AutoScalingGroup {name} not found")
+        return self.autoscaling_backend.autoscaling_groups[name]
+
+    def describe_auto_scaling_groups(self: Any) -> Any:
+        names = [group.name for group in self.autoscaling_backend.describe_auto_scaling_groups([])]
+        if int(self.params.get("MaxRecords") or 0) > 100:
+            raise ValidationError("MaxRecords must be at most 100")
+        if self.params.get("NextToken") not in {None, *names}:
+            raise AutoscalingClientError("InvalidNextToken", "The token is not valid.")
+        return _describe_groups(self)
+
+    def describe_lifecycle_hooks(self: Any) -> Any:
+        self._group()
+        if len(self.params.get("LifecycleHookNames") or []) > 50:
+            raise ValidationError("LifecycleHookNames must have at most 50 members")
+        return _describe_hooks(self)
+
+    def delete_lifecycle_hook(self: Any) -> Any:
+        group, name = self._group().name, self.params["LifecycleHookName"]
+        if not self.autoscaling_backend.describe_lifecycle_hooks(group, [name]):
+            raise ValidationError(f"No Lifecycle Hook found with name {name} in AutoScalingGroup {group}")
+        self.autoscaling_backend.delete_lifecycle_hook(group, name)
+        return EmptyResult()
+
     def put_lifecycle_hook(self: Any) -> Any:
-        if self.params["AutoScalingGroupName"] not in self.autoscaling_backend.autoscaling_groups:
-            raise ValidationError("AutoScalingGroup name not found - null")
+        self._group()
         names = (
             "LifecycleHookName",
             "AutoScalingGroupName",
@@ -222,8 +286,14 @@ class _Response:
         action.deadline = min(time.time() + action.timeout, action.latest)
         return EmptyResult()
 
+    def _start(self: Any) -> int:
+        token = self.params.get("NextToken") or "0"
+        if not token.isdecimal():
+            raise AutoscalingClientError("InvalidNextToken", "The token is not valid.")
+        return int(token)
+
     def describe_auto_scaling_instances(self: Any) -> Any:
-        ids, start = self.params.get("InstanceIds") or [], int(self.params.get("NextToken") or 0)
+        ids, start = self.params.get("InstanceIds") or [], self._start()
         size = self.params.get("MaxRecords") or 50
         if len(ids) > 50 or size > 50:
             raise ValidationError("At most 50 instances can be described in one call")

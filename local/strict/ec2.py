@@ -1,14 +1,18 @@
-"""EC2 as it reports its instances: running once launched, terminated once gone."""
+"""EC2 as it reports its instances, running once launched, terminated once gone, and as it bounds what is asked."""
 
 from collections.abc import Callable
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.responses import EC2Response
 
 from local.strict.overlay import lay
 from local.strict.watch import announce
 
+FILTER_VALUES = 200
+_describe = EC2Response.describe_instances
 _run, _terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
 
 on_end: Callable[[Any, Any], None] | None = None  # Auto Scaling's part in the end of an instance
@@ -36,6 +40,16 @@ class _Reporting:
         return terminated
 
 
+class _Response:
+    def describe_instances(self: Any) -> Any:
+        # "The maximum number of filter values specified on a single call is 200" (EC2 API reference, error codes).
+        if sum(len(each.get("Values") or []) for each in self.params.get("Filters") or []) > FILTER_VALUES:
+            message = f"The maximum number of filter values specified on a single call is {FILTER_VALUES}"
+            raise EC2ClientError("FilterLimitExceeded", message)
+        return _describe(self)
+
+
 def apply() -> None:
-    """Lays the reports over moto's EC2."""
+    """Lays the reports and the bound over moto's EC2."""
     lay(_Reporting, EC2Backend)
+    lay(_Response, EC2Response)

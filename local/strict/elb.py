@@ -1,5 +1,6 @@
 """Classic ELB with the refusals of AWS, by the error codes of its service model (botocore elb/2012-06-01)."""
 
+import re
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -22,6 +23,8 @@ POLICY_TYPES = {
     "PublicKeyPolicyType",
     "SSLNegotiationPolicyType",
 }
+# AWS publishes no number, only that there is one (TooManyPolicies): 100 is assumed.
+MOST_POLICIES = 100
 _SAMPLES = [OtherPolicy("ELBSecurityPolicy-2016-08", "SSLNegotiationPolicyType", [])]
 
 _create_listeners = ELBBackend.create_load_balancer_listeners
@@ -38,6 +41,17 @@ def _refuse(code: str, message: str) -> ServiceException:
 def _attributes(policy: Any) -> list[tuple[str, str]]:
     described = getattr(policy, "policy_attribute_descriptions", [])
     return sorted((each["AttributeName"], each.get("AttributeValue", "")) for each in described)
+
+
+def _check_content(policy: Any) -> None:
+    if policy.policy_type_name not in POLICY_TYPES:
+        raise _refuse("PolicyTypeNotFound", f"There is no policy type {policy.policy_type_name}")
+    if policy.policy_type_name == "ProxyProtocolPolicyType":
+        # Its one attribute, by DescribeLoadBalancerPolicyTypes: Boolean, of cardinality ONE.
+        given = _attributes(policy)
+        if [name for name, _ in given] != ["ProxyProtocol"] or given[0][1].lower() not in {"true", "false"}:
+            message = f"ProxyProtocolPolicyType takes the attribute ProxyProtocol, true or false, not {given}"
+            raise _refuse("InvalidConfigurationRequest", message)
 
 
 class _Backend:
@@ -63,13 +77,18 @@ class _Backend:
         return balancer
 
     def create_load_balancer_policy(self: Any, load_balancer_name: str, policy_name: str, *content: Any) -> Any:
-        wanted = OtherPolicy(policy_name, *content)
-        for policy in self.get_load_balancer(load_balancer_name).policies:
+        policies, wanted = self.get_load_balancer(load_balancer_name).policies, OtherPolicy(policy_name, *content)
+        # "Policy names must consist of alphanumeric characters and dashes (-)", says CreateLBCookieStickinessPolicy of
+        # the API reference; the code is assumed.
+        if not re.fullmatch("[A-Za-z0-9-]+", policy_name):
+            raise _refuse("ValidationError", f"The policy name {policy_name} may hold letters, digits and hyphens only")
+        _check_content(wanted)
+        for policy in policies:
             same = policy.policy_type_name == wanted.policy_type_name and _attributes(policy) == _attributes(wanted)
             if policy.policy_name == policy_name and not same:
                 raise _refuse("DuplicatePolicyName", f"Policy Name [{policy_name}] already exists")
-        if wanted.policy_type_name not in POLICY_TYPES:
-            raise _refuse("PolicyTypeNotFound", f"There is no policy type {wanted.policy_type_name}")
+        if len(policies) >= MOST_POLICIES and policy_name not in {policy.policy_name for policy in policies}:
+            raise _refuse("TooManyPolicies", f"{load_balancer_name} has {len(policies)} policies")
         return _create_policy(self, load_balancer_name, policy_name, *content)
 
     def delete_load_balancer_policy(self: Any, lb_name: str, policy_name: str) -> None:
@@ -105,6 +124,11 @@ class _Response:
     def describe_load_balancers(self: Any) -> Any:
         if self.params.setdefault("PageSize", 400) > 400:
             raise _refuse("ValidationError", "PageSize must be between 1 and 400")
+        names = self.params.get("LoadBalancerNames") or []
+        if (marker := self.params.get("Marker")) and marker not in {
+            each.name for each in self.elb_backend.describe_load_balancers(names)
+        }:
+            raise _refuse("ValidationError", f"The marker {marker} is not valid")  # the code is assumed
         return _describe(self)
 
     def set_load_balancer_policies_for_backend_server(self: Any) -> Any:
@@ -112,6 +136,10 @@ class _Response:
         port, names = int(self.params["InstancePort"]), list(self.params.get("PolicyNames") or [])
         for missing in set(names) - {policy.policy_name for policy in balancer.policies}:
             raise _refuse("PolicyNotFound", f"There is no policy with name {missing} for load balancer {balancer.name}")
+        for policy in balancer.policies:
+            if policy.policy_name in names and "CookieStickiness" in policy.policy_type_name:
+                message = f"Policy {policy.policy_name} cannot be enabled on an instance port: it is for listeners"
+                raise _refuse("InvalidConfigurationRequest", message)
         if names and all(int(listener.instance_port) != port for listener in balancer.listeners):
             raise _refuse("InvalidConfigurationRequest", f"No listener of {balancer.name} has instance port {port}")
         for backend in balancer.backends:
@@ -141,6 +169,8 @@ class _Response:
         if len(self.params["LoadBalancerNames"]) > 1:
             raise _refuse("ValidationError", "LoadBalancerNames must have exactly one member")
         for tag in self.params["Tags"]:
+            if tag["Key"].lower().startswith("aws:"):  # reserved, and hidden from users' changes; the code is assumed
+                raise _refuse("ValidationError", f"The prefix of the tag key {tag['Key']} is reserved")
             tag.setdefault("Value", "")
         return _add_tags(self)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.models import instances as ec2
 
+from local.strict.warm_pool import adopt
 from local.strict.watch import one_at_a_time
 
 STATES = ("Pending", "Pending:Wait", "Pending:Proceed", "InService", "Standby", "EnteringStandby", "Detaching",
@@ -25,9 +26,15 @@ def instance_ids(*ids: str) -> Iterator[None]:
 
 
 def in_state(group: str, states: Mapping[str, str], region: str, account: str) -> None:
-    """Has members of a group be found in these lifecycle states; only those in service stay with its balancers."""
+    """Has members of a group be found in these lifecycle states; only those in service stay with its balancers.
+
+    Those in a state `Warmed:*` are in its warm pool, not in the group.
+    """
     with one_at_a_time:
         backend = autoscaling_backends[account][region]
-        for member in backend.autoscaling_groups[group].instance_states:
+        found = backend.autoscaling_groups[group]
+        for member in found.instance_states:
             member.lifecycle_state = states.get(member.instance.id, member.lifecycle_state)
+        if warm := [member for member in found.instance_states if member.lifecycle_state.startswith("Warmed:")]:
+            adopt(found, warm)
         backend.update_attached_elbs(group)

@@ -242,10 +242,31 @@ def _invocation(invocation: Invocation, details: bool) -> dict[str, Any]:
 
 
 def _page(asked: dict[str, Any], shown: list[dict[str, Any]], smallest: int, default: int) -> tuple[Any, str | None]:
-    size, start = asked.get("MaxResults", default), int(asked.get("NextToken") or 0)
+    size, token = asked.get("MaxResults", default), asked.get("NextToken") or "0"
+    if not token.isdecimal():
+        raise _refuse("InvalidNextToken", "The specified token is not valid.")
+    start = int(token)
     if not smallest <= size <= 50:
         raise _refuse("ValidationException", f"1 validation error detected: maxResults must be {smallest} to 50")
     return shown[start : start + size], str(start + size) if len(shown) > start + size else None
+
+
+_KEYS = {"InvokedAfter", "InvokedBefore", "Status", "DocumentName"}  # CommandFilterKey but ExecutionStage
+# InstanceInformationStringFilter: the keys that are known of a node here, as they are shown.
+_NODE_KEYS = {"InstanceIds": "InstanceId", "PlatformTypes": "PlatformType"}
+_NODE_KEYS |= dict(zip(*[("AgentVersion", "PingStatus", "ResourceType")] * 2, strict=True))
+
+
+def _check_filters(asked: dict[str, Any], keys: set[str]) -> None:
+    """The keys that the service model names, and times that are some."""
+    for each in asked.get("Filters") or []:
+        if each["key"] not in keys:
+            raise _refuse("InvalidFilterKey", f"The specified key {each['key']} is not valid.")
+        if each["key"].startswith("Invoked"):
+            try:
+                datetime.fromisoformat(each["value"])
+            except ValueError:
+                raise _refuse("ValidationException", f"{each['value']} is not a timestamp") from None
 
 
 def _fits(asked: dict[str, Any], shown: dict[str, Any]) -> bool:
@@ -253,6 +274,9 @@ def _fits(asked: dict[str, Any], shown: dict[str, Any]) -> bool:
         if each["key"] in {"InvokedAfter", "InvokedBefore"}:
             later = shown["RequestedDateTime"] >= datetime.fromisoformat(each["value"])
             if later != (each["key"] == "InvokedAfter"):
+                return False
+        elif each["key"] == "ExecutionStage":
+            if each["value"] != ("Executing" if shown["Status"] in {"Pending", "InProgress"} else "Complete"):
                 return False
         elif shown[each["key"]] != each["value"]:
             return False
@@ -279,12 +303,14 @@ class _Response:
 
     def list_commands(self: Any) -> Any:
         asked, known = json.loads(self.body), [*_state(self.ssm_backend, "commands").values()][::-1]
+        _check_filters(asked, _KEYS | {"ExecutionStage"})
         shown = [_command(each) for each in known if asked.get("InstanceId") in {None, *each.asked["InstanceIds"]}]
         page, token = _page(asked, [each for each in shown if _fits(asked, each)], 1, 50)
         return ActionResult({"Commands": page, "NextToken": token})
 
     def list_command_invocations(self: Any) -> Any:
         asked, known = json.loads(self.body), [*_state(self.ssm_backend, "commands").values()][::-1]
+        _check_filters(asked, _KEYS)  # "ExecutionStage: ... (ListCommands operations only)"
         wanted = [i for each in known for i in each.invocations if asked.get("InstanceId") in {None, i.instance_id}]
         shown = [_invocation(each, asked.get("Details", False)) for each in wanted]
         page, token = _page(asked, [each for each in shown if _fits(asked, each)], 1, 50)
@@ -304,8 +330,13 @@ class _Response:
     def describe_instance_information(self: Any) -> Any:
         asked, found = json.loads(self.body), list(_nodes(self.ssm_backend).values())
         for each in asked.get("Filters") or []:
-            key = {"InstanceIds": "InstanceId"}.get(each["Key"], each["Key"])
-            found = [facts for facts in found if facts.get(key) in each["Values"]]
+            if len(each["Values"]) > 100:
+                raise _refuse(
+                    "ValidationException", "1 validation error detected: values must have at most 100 members"
+                )
+            if each["Key"] not in _NODE_KEYS:
+                raise _refuse("InvalidFilterKey", f"The specified key {each['Key']} is not valid.")
+            found = [facts for facts in found if facts[_NODE_KEYS[each["Key"]]] in each["Values"]]
         page, token = _page(asked, found, 5, 10)
         return ActionResult({"InstanceInformationList": page, "NextToken": token})
 

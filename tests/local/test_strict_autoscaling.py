@@ -198,3 +198,82 @@ def test_two_groups_share_a_balancer(launch, group, aws):
     assert len(group.registered()) == 2
     group.client.set_desired_capacity(AutoScalingGroupName="mail", DesiredCapacity=0)
     assert len(group.registered()) == 1
+
+
+def test_a_hook_that_is_not_there_cannot_be_deleted(launch, group, refused):
+    """DeleteLifecycleHook of a missing hook or group is a ValidationError: the model (botocore
+    autoscaling/2011-01-01) names no code of its own for it."""
+    launch(1, hooks=[HOOK])
+    delete = group.client.delete_lifecycle_hook
+    assert refused(delete, LifecycleHookName="other", AutoScalingGroupName="mail") == ("ValidationError", 400)
+    assert refused(delete, LifecycleHookName="smtp-fleet", AutoScalingGroupName="gone") == ("ValidationError", 400)
+    assert [*group.states.values()] == ["Pending:Wait"]
+
+
+def test_hooks_are_described_of_a_group_that_is_there(launch, group, refused):
+    """DescribeLifecycleHooks of a missing group is a ValidationError; at most 50 names (botocore
+    autoscaling/2011-01-01, LifecycleHookNames); a name that is not there is simply not told."""
+    launch(0)
+    describe = group.client.describe_lifecycle_hooks
+    assert refused(describe, AutoScalingGroupName="gone") == ("ValidationError", 400)
+    names = [f"h-{number}" for number in range(51)]
+    assert refused(describe, AutoScalingGroupName="mail", LifecycleHookNames=names) == ("ValidationError", 400)
+    assert describe(AutoScalingGroupName="mail", LifecycleHookNames=names[:50])["LifecycleHooks"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"LifecycleHookName": "smtp fleet"}, {"LifecycleHookName": "x" * 256}, {"LifecycleTransition": "launch"}],
+)
+def test_a_hook_has_a_good_name_and_a_transition_that_there_is(launch, group, refused, wrong):
+    """AsciiStringMaxLen255, and the two transitions (botocore autoscaling/2011-01-01, PutLifecycleHook)."""
+    launch(0)
+    right = {"LifecycleHookName": "smtp-fleet", "LifecycleTransition": autoscaling.LAUNCHING}
+    put = {"AutoScalingGroupName": "mail", **right, **wrong}
+    assert refused(group.client.put_lifecycle_hook, **put) == ("ValidationError", 400)
+    assert group.client.describe_lifecycle_hooks(AutoScalingGroupName="mail")["LifecycleHooks"] == []
+
+
+def test_a_group_has_fifty_hooks_at_most(launch, group, refused):
+    """LimitExceeded beyond 50 lifecycle hooks a group (Auto Scaling quotas; botocore, LimitExceededFault)."""
+    launch(0)
+    put = {"AutoScalingGroupName": "mail", "LifecycleTransition": autoscaling.LAUNCHING}
+    for number in range(50):
+        group.client.put_lifecycle_hook(LifecycleHookName=f"h-{number}", **put)
+    assert refused(group.client.put_lifecycle_hook, LifecycleHookName="h-50", **put) == ("LimitExceeded", 400)
+    group.client.put_lifecycle_hook(LifecycleHookName="h-49", **put)  # is there already
+
+
+def test_a_page_of_groups_is_a_hundred_at_most(launch, group, refused):
+    """MaxRecords: "The maximum value is 100"; InvalidNextToken (botocore, DescribeAutoScalingGroups)."""
+    launch(1)
+    describe = group.client.describe_auto_scaling_groups
+    assert refused(describe, MaxRecords=101) == ("ValidationError", 400)
+    assert refused(describe, NextToken="bad") == ("InvalidNextToken", 400)
+    assert refused(group.client.describe_auto_scaling_instances, NextToken="bad") == ("InvalidNextToken", 400)
+    assert len(describe(MaxRecords=100)["AutoScalingGroups"]) == 1
+
+
+def test_a_launch_is_continued_or_abandoned_and_nothing_else(launch, group, refused):
+    """LifecycleActionResult is CONTINUE or ABANDON (API reference, CompleteLifecycleAction)."""
+    launch(1, hooks=[HOOK])
+    (instance,) = group.states
+    assert refused(group.complete, result="continue", InstanceId=instance) == ("ValidationError", 400)
+    assert group.states == {instance: "Pending:Wait"}
+
+
+def test_a_heartbeat_begins_the_timeout_anew_for_who_still_waits(launch, group, refused):
+    """RecordLifecycleActionHeartbeat: the heartbeat timeout from now on, by token or instance; with no action it is
+    the ValidationError of CompleteLifecycleAction (API reference)."""
+    launch(1, hooks=[HOOK])
+    (instance,) = group.states
+    hold = group.client.record_lifecycle_action_heartbeat
+    who = {"LifecycleHookName": "smtp-fleet", "AutoScalingGroupName": "mail"}
+    before = autoscaling.next_expiry()
+    hold(**who, InstanceId=instance)
+    assert before < autoscaling.next_expiry() < before + 60
+    for wrong in ({"InstanceId": "i-0"}, {"LifecycleActionToken": "0" * 36}, {}):
+        assert refused(hold, **who, **wrong) == ("ValidationError", 400)
+    assert refused(hold, **who | {"LifecycleHookName": "other"}, InstanceId=instance) == ("ValidationError", 400)
+    group.complete(InstanceId=instance)
+    assert refused(hold, **who, InstanceId=instance) == ("ValidationError", 400)

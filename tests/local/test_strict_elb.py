@@ -174,3 +174,81 @@ def test_without_a_balancer_the_sample_policies_are_listed(elb):
     proxy(elb)
     names = [each["PolicyName"] for each in elb.describe_load_balancer_policies()["PolicyDescriptions"]]
     assert names == ["ELBSecurityPolicy-2016-08"]
+
+
+def policies(elb):
+    return [
+        each["PolicyName"] for each in elb.describe_load_balancer_policies(LoadBalancerName="mx")["PolicyDescriptions"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        [],
+        [{"AttributeName": "ProxyProtocol", "AttributeValue": "yes"}],
+        [{"AttributeName": "ProxyProtocol", "AttributeValue": ""}],
+        [{"AttributeName": "ProxyProtocolV2", "AttributeValue": "true"}],
+        [
+            {"AttributeName": "ProxyProtocol", "AttributeValue": "true"},
+            {"AttributeName": "Other", "AttributeValue": "1"},
+        ],
+    ],
+)
+def test_the_header_s_policy_has_one_attribute_true_or_false(elb, refused, attributes):
+    """ProxyProtocolPolicyType: ProxyProtocol, Boolean, cardinality ONE (ELB API, DescribeLoadBalancerPolicyTypes);
+    anything else is an InvalidConfigurationRequest (botocore elb/2012-06-01, CreateLoadBalancerPolicy)."""
+    wrong = PROXY | {"PolicyAttributes": attributes, "PolicyName": "p"}
+    code = refused(elb.create_load_balancer_policy, LoadBalancerName="mx", **wrong)
+    assert code == ("InvalidConfigurationRequest", 409)
+    assert policies(elb) == []
+
+
+@pytest.mark.parametrize("name", ["proxy_1", "proxy protocol", "a.b", "ü"])
+def test_a_policy_s_name_is_letters_digits_and_hyphens(elb, refused, name):
+    """ "Policy names must consist of alphanumeric characters and dashes (-)" (ELB API, CreateLBCookieStickinessPolicy);
+    the code is assumed."""
+    wrong = {"LoadBalancerName": "mx", "PolicyName": name, **PROXY}
+    assert refused(elb.create_load_balancer_policy, **wrong) == ("ValidationError", 400)
+    assert policies(elb) == []
+
+
+def test_a_balancer_has_so_many_policies_and_no_more(elb, refused):
+    """TooManyPolicies (botocore elb/2012-06-01, CreateLoadBalancerPolicy); AWS tells no number, 100 is assumed."""
+    for number in range(100):
+        proxy(elb, f"p-{number}")
+    one_more = {"LoadBalancerName": "mx", "PolicyName": "p-100", **PROXY}
+    assert refused(elb.create_load_balancer_policy, **one_more) == ("TooManyPolicies", 400)
+    proxy(elb, "p-99")  # is there already
+    elb.delete_load_balancer_policy(LoadBalancerName="mx", PolicyName="p-0")
+    proxy(elb, "p-100")
+    assert len(policies(elb)) == 100
+
+
+def test_a_policy_for_listeners_cannot_be_set_on_an_instance_port(elb, refused, backends):
+    """Cookie stickiness is of listeners: InvalidConfigurationRequest (ELB API, SetLoadBalancerPoliciesOfListener and
+    SetLoadBalancerPoliciesForBackendServer)."""
+    elb.create_lb_cookie_stickiness_policy(LoadBalancerName="mx", PolicyName="lb-cookie")
+    elb.create_app_cookie_stickiness_policy(LoadBalancerName="mx", PolicyName="app-cookie", CookieName="c")
+    proxy(elb)
+    for name in ("lb-cookie", "app-cookie"):
+        params = {"LoadBalancerName": "mx", "InstancePort": 25, "PolicyNames": ["proxy", name]}
+        code = refused(elb.set_load_balancer_policies_for_backend_server, **params)
+        assert code == ("InvalidConfigurationRequest", 409)
+    assert backends() == {}
+
+
+def test_a_page_is_within_its_bounds_and_begins_at_a_marker_that_was_given(elb, refused):
+    """PageSize 1 to 400 (botocore elb/2012-06-01, DescribeLoadBalancers); a Marker is one from an earlier answer, and
+    the code for any other is assumed."""
+    assert refused(elb.describe_load_balancers, PageSize=401) == ("ValidationError", 400)
+    assert refused(elb.describe_load_balancers, Marker="gone") == ("ValidationError", 400)
+
+
+def test_tags_of_aws_are_nobody_s_to_set(elb, refused):
+    """ "Do not use the aws: prefix in your tag names" (User Guide for Classic Load Balancers, tag restrictions); the
+    code is assumed."""
+    tags = [{"Key": "mine", "Value": "x"}, {"Key": "aws:cloudformation:stack-name", "Value": "x"}]
+    assert refused(elb.add_tags, LoadBalancerNames=["mx"], Tags=tags) == ("ValidationError", 400)
+    (described,) = elb.describe_tags(LoadBalancerNames=["mx"])["TagDescriptions"]
+    assert described["Tags"] == []

@@ -217,3 +217,64 @@ def test_versions_are_told_apart(service, send):
     send(["i-1"], DocumentName=arn, DocumentVersion=document["LatestVersion"])
     assert ssm.drain(5)
     assert seen == ["second"]
+
+
+@pytest.mark.parametrize("operation", ["list_commands", "list_command_invocations"])
+@pytest.mark.parametrize(
+    ("code", "params"),
+    [
+        ("InvalidFilterKey", {"Filters": [{"key": "Comment", "value": "x"}]}),
+        ("ValidationException", {"Filters": [{"key": "InvokedAfter", "value": "yesterday"}]}),
+        ("InvalidNextToken", {"NextToken": "bad"}),
+        ("ValidationException", {"MaxResults": 51}),
+    ],
+)
+def test_the_history_refuses(service, refused, operation, code, params):
+    """CommandFilterKey, CommandMaxResults and the errors of both calls (botocore ssm/2014-11-06)."""
+    assert refused(getattr(service, operation), **params) == (code, 400)
+
+
+def test_the_stage_is_a_filter_of_commands_alone(service, send, refused):
+    """ExecutionStage: Executing or Complete, "ListCommands operations only" (API reference, CommandFilter)."""
+    command = send(["i-1"])["CommandId"]
+    assert ssm.drain(5)
+    for stage, found in {"Executing": [], "Complete": [command]}.items():
+        filters = [{"key": "ExecutionStage", "value": stage}]
+        assert [each["CommandId"] for each in service.list_commands(Filters=filters)["Commands"]] == found
+        assert refused(service.list_command_invocations, Filters=filters) == ("InvalidFilterKey", 400)
+
+
+def test_commands_are_found_by_document_and_time_together(service, send):
+    """ListCommands: filters are joined; InvokedAfter takes whole seconds of UTC (API reference, CommandFilter)."""
+    service.create_document(Name="other", Content=json.dumps(CONTENT), DocumentType="Command")
+    ours = send(["i-1"], Comment="why")["CommandId"]
+    send(["i-1"], DocumentName="other")
+    assert ssm.drain(5)
+
+    def found(after, document):
+        filters = [{"key": "InvokedAfter", "value": after}, {"key": "DocumentName", "value": document}]
+        return service.list_commands(Filters=filters)["Commands"]
+
+    [command] = found("2020-01-01T00:00:00Z", "postfix")
+    assert (command["CommandId"], command["Comment"], command["InstanceIds"]) == (ours, "why", ["i-1"])
+    assert found("2100-01-01T00:00:00Z", "postfix") == []
+    assert found("2020-01-01T00:00:00Z", "nobody-s") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "params"),
+    [
+        ("InvalidFilterKey", {"Filters": [{"Key": "InstanceId", "Values": ["i-1"]}]}),
+        ("ValidationException", {"Filters": [{"Key": "InstanceIds", "Values": [f"i-{n}" for n in range(101)]}]}),
+        ("InvalidNextToken", {"NextToken": "bad"}),
+        ("ValidationException", {"MaxResults": 51}),
+    ],
+)
+def test_describing_nodes_refuses(service, refused, code, params):
+    """InstanceInformationStringFilter's keys, 1 to 100 values, pages of 5 to 50 (botocore ssm/2014-11-06)."""
+    assert refused(service.describe_instance_information, **params) == (code, 400)
+
+
+def test_a_missing_document_cannot_be_described(service, refused):
+    """InvalidDocument (botocore ssm/2014-11-06, DescribeDocument)."""
+    assert refused(service.describe_document, Name="other") == ("InvalidDocument", 400)

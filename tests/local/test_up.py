@@ -189,6 +189,7 @@ def test_the_stock_cli_sees_the_main_job_done_and_its_mail_shows_the_client(serv
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_DEFAULT_REGION",
+        "AWS_REGION",
     ]
     (running.folder / "home").mkdir()
     create_balancer(running, "plain-1")

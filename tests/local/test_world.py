@@ -36,6 +36,11 @@ MISTAKES = [
     ({"parameters": {"MailPorts": "smtp"}}, 'parameters["MailPorts"]: expected a text that matches ^[1-9]'),
     ({"parameters": {"Audit": "yes"}}, 'parameters["Audit"]: expected one of true, false, not "yes"'),
     ({"parameters": {"SettleSeconds": "5 s"}}, 'parameters["SettleSeconds"]: expected a number in quotes, not "5 s"'),
+    (
+        {"parameters": {"SettleSeconds": "3601"}},
+        'parameters["SettleSeconds"]: expected a number from 1 to 3600, in quotes, not "3601"',
+    ),
+    ({"parameters": {"CheckMinutes": "1"}}, 'parameters["CheckMinutes"]: expected a number from 2 to 60, in quotes'),
     ({"load_balancers": {"mx_1": {}}}, "a name in load_balancers: expected 1 to 32 letters, digits or hyphens"),
     ({"load_balancers": {"mx-1": {}}}, 'load_balancers["mx-1"].listeners: expected, but it is not there'),
     (balancer(listeners=[]), 'load_balancers["mx-1"].listeners: expected a list of 1 or more, not []'),
@@ -48,8 +53,23 @@ MISTAKES = [
         balancer(listeners=[{**LISTENER, "protocol": "UDP"}]),
         "listeners[0].protocol: expected one of TCP, SSL, HTTP, HTTPS",
     ),
-    (balancer(tags={"a": 1}), 'load_balancers["mx-1"].tags["a"]: expected a text, not 1'),
+    (balancer(tags={"": "x"}), 'a name in load_balancers["mx-1"].tags: expected a key of 1 to 128 characters, not ""'),
+    (balancer(tags={"k" * 129: "x"}), 'a name in load_balancers["mx-1"].tags: expected a key of 1 to 128 characters'),
+    (balancer(tags={"a": "v" * 257}), 'load_balancers["mx-1"].tags["a"]: expected a text of at most 256 characters'),
+    (
+        balancer(tags={f"key-{number}": "" for number in range(51)}),
+        'load_balancers["mx-1"].tags: expected at most 50, not 51',
+    ),
+    (balancer(tags={"a": 1}), 'load_balancers["mx-1"].tags["a"]: expected a text of at most 256 characters, not 1'),
     (balancer(policies={"p": {"type": "Proxy"}}), 'policies["p"].type: expected one of AppCookieStickinessPolicyType'),
+    (
+        balancer(policies={"p": {"type": "ProxyProtocolPolicyType"}}),
+        'policies["p"].attributes: expected {"ProxyProtocol": "true"} or "false", not {}',
+    ),
+    (
+        balancer(policies={"p": {"type": "LBCookieStickinessPolicyType"}}, instance_ports={"25": ["p"]}),
+        'instance_ports["25"][0]: expected no policy for listeners, not "p"',
+    ),
     (balancer(instance_ports={"26": []}), 'instance_ports: expected the instance_port of a listener, not "26"'),
     (balancer(instance_ports={"25": ["p"]}), 'instance_ports["25"][0]: expected a name from its policies, not "p"'),
     (balancer(instances=[TWO]), 'load_balancers["mx-1"].instances[0]: expected a name from instances'),
@@ -60,6 +80,7 @@ MISTAKES = [
     (group(hooks={"h": {"timeout": 5}}), 'hooks["h"].timeout: expected seconds from 30 to 7200, not 5'),
     (group(instances={ONE: "Waiting"}), f'instances["{ONE}"]: expected one of Pending, Pending:Wait'),
     (group(instances={ONE: "Pending:Wait"}), 'expected a hook in groups["mail servers/mx"].hooks to wait at'),
+    (group(instances={ONE: "Warmed:Pending:Wait"}), 'expected a hook in groups["mail servers/mx"].hooks to wait at'),
     (group(instances={"i-1": "InService"}), "expected an instance id like i-0123456789abcdef0"),
     (
         {"groups": {n: {"instances": {ONE: "InService"}} for n in "ab"}, "instances": {ONE: {}}},
@@ -91,6 +112,11 @@ def test_a_mistake_is_told_in_one_line_with_its_place(tmp_path, mistaken, compla
         (b'{"instances": {},\n "instances": {}}', "instances: expected once, but it is there 2 times"),
         (b'{"instances": \n }', "line 2: expected JSON"),
         (b"\xff", "expected JSON in UTF-8"),
+        (b"[" * 200_000 + b"]" * 200_000, "expected JSON, nested at most 100 deep"),
+        (b"[" * 101 + b"]" * 101, "expected JSON, nested at most 100 deep"),
+        (b'{"a":' * 100 + b"[]" + b"}" * 100, "expected JSON, nested at most 100 deep"),
+        (b"[" * 100 + b"1" + b"]" * 100, "the whole: expected an object, not [["),
+        (b'{"a":' * 200_000, "expected JSON, nested at most 100 deep"),
         (None, "No such file or directory"),
     ],
 )
@@ -102,6 +128,12 @@ def test_a_file_that_holds_no_world_is_told_in_one_line(tmp_path, content, compl
         world.read(path, DECLARED)
     assert complaint in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_what_is_just_within_the_limits_is_a_world():
+    tags = {"k" * 128: "v" * 256} | {f"key-{number}": "" for number in range(49)}
+    given = balancer(tags=tags) | {"parameters": {"SettleSeconds": "3600", "CheckMinutes": "2"}}
+    assert world.checked(given, DECLARED)["load_balancers"]["mx-1"]["tags"] == tags
 
 
 def test_the_example_is_a_world():
@@ -157,13 +189,21 @@ FULL = {
         "mail servers/mx": {
             "load_balancers": ["mx-1"],
             "hooks": {"smtp-fleet": {"default_result": "CONTINUE", "timeout": 60}},
-            "instances": {ONE: "InService", TWO: "Pending:Wait", "i-0123456789abcdef2": "Standby"},
+            "instances": {
+                ONE: "InService",
+                TWO: "Pending:Wait",
+                "i-0123456789abcdef2": "Standby",
+                "i-0123456789abcdef3": "Warmed:Stopped",
+                "i-0123456789abcdef4": "Warmed:Pending:Wait",
+            },
         }
     },
     "instances": {
         ONE: {},
         TWO: {"agent": "ConnectionLost"},
         "i-0123456789abcdef2": {"agent": "none"},
+        "i-0123456789abcdef3": {"agent": "none"},
+        "i-0123456789abcdef4": {"agent": "none"},
         "i-0000000000000000a": {},
     },
     "ledger": {
@@ -198,7 +238,12 @@ def test_the_group_is_as_described(built):
     autoscaling = built.client("autoscaling")
     [group] = autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     states = {i["InstanceId"]: i["LifecycleState"] for i in group["Instances"]}
-    assert states == FULL["groups"]["mail servers/mx"]["instances"]
+    pool = autoscaling.describe_warm_pool(AutoScalingGroupName="mail servers/mx")["Instances"]
+    warm = {i["InstanceId"]: i["LifecycleState"] for i in pool}
+    assert set(warm) == {"i-0123456789abcdef3", "i-0123456789abcdef4"}
+    assert states | warm == FULL["groups"]["mail servers/mx"]["instances"]
+    assert not set(states) & set(warm)
+    assert group["DesiredCapacity"] == 3
     [hook] = autoscaling.describe_lifecycle_hooks(AutoScalingGroupName="mail servers/mx")["LifecycleHooks"]
     assert (hook["DefaultResult"], hook["HeartbeatTimeout"]) == ("CONTINUE", 60)
     complete = {"AutoScalingGroupName": "mail servers/mx", "LifecycleHookName": "smtp-fleet"}

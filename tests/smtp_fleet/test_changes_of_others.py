@@ -8,7 +8,6 @@ import json
 from collections import defaultdict
 
 import pytest
-from botocore.stub import Stubber
 
 from local.strict import observe
 from local.strict import ssm as agents
@@ -178,25 +177,20 @@ def test_one_that_the_balancer_was_never_given_expects_as_well(hosts, phase):
 
 
 def test_the_instances_of_a_warm_pool_are_read_where_alone_they_are_told(stack):
-    """DescribeWarmPool, a page at a time; a group without a pool costs no call."""
-    client = stack.client("autoscaling")
+    """DescribeWarmPool, in pages of 50; a group without a pool costs no call."""
+    client, asked = stack.client("autoscaling"), []
     stack.group()
     stack.group("pooled")
-    client.put_warm_pool(AutoScalingGroupName="pooled", MinSize=2)
+    client.put_warm_pool(AutoScalingGroupName="pooled", MinSize=51)
     groups = autoscaling.Groups(client)
     found = {group.name: group for group in groups.all()}
-    states = {"i-1": "Warmed:Stopped", "i-2": "Warmed:Pending:Wait"}
-    pages = [
-        {"InstanceId": i, "LifecycleState": state, "AvailabilityZone": "a", "HealthStatus": "Healthy",
-         "ProtectedFromScaleIn": False}
-        for i, state in states.items()
-    ]  # fmt: skip
-    with Stubber(client) as told:
-        asked = {"AutoScalingGroupName": "pooled"}
-        told.add_response("describe_warm_pool", {"Instances": pages[:1], "NextToken": "2"}, asked)
-        told.add_response("describe_warm_pool", {"Instances": pages[1:]}, {**asked, "NextToken": "2"})
-        assert groups.with_pool(found["pooled"]).states == states
+    assert found["pooled"].states == {}
+    with observe(lambda call: asked.append(call.operation)):
         assert groups.with_pool(found["mx"]) == found["mx"]
+        assert asked == []
+        states = groups.with_pool(found["pooled"]).states
+    assert (len(states), {*states.values()}) == (51, {"Warmed:Stopped"})
+    assert asked == ["DescribeWarmPool"] * 2
 
 
 # ---- another balancer
