@@ -138,3 +138,9 @@ def test_what_a_group_launches_is_told(stack, gateway, monkeypatch, launches, to
     paginator = type("Paginator", (), {"paginate": lambda self, **_: pages})
     monkeypatch.setattr(stack.client("autoscaling"), "get_paginator", lambda name: paginator())
     assert [group.configuration for group in gateway.all()] == [told]
+
+
+def test_a_group_that_is_gone_has_no_hook_and_takes_none_off(stack, gateway):
+    """DescribeLifecycleHooks and DeleteLifecycleHook refuse a group that is not there (ValidationError)."""
+    assert gateway.with_hook(Group("gone"), 7) == Group("gone")
+    gateway.delete_hook("gone")

@@ -33,14 +33,23 @@ class Groups:
 
     def with_hook(self, group: Group, hooked_since: int) -> Group:
         """The group with our hook as it is now; `hooked_since` is what the ledger knows of it."""
-        answer = self._autoscaling.describe_lifecycle_hooks(
-            AutoScalingGroupName=group.name, LifecycleHookNames=[HOOK_NAME]
-        )
-        for hook in answer["LifecycleHooks"]:
+        for hook in self._our_hooks(group.name):
             if hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_LAUNCHING":
                 seen = Hook(hook["DefaultResult"], hook["HeartbeatTimeout"])
                 return replace(group, hook=seen, hooked_since=hooked_since)
         return replace(group, hook=None, hooked_since=0)
+
+    def _our_hooks(self, group: str) -> list[dict[str, Any]]:
+        """The hook of our name; none on a group that was deleted since it was read."""
+        try:
+            told = self._autoscaling.describe_lifecycle_hooks(
+                AutoScalingGroupName=group, LifecycleHookNames=[HOOK_NAME]
+            )
+        except self._autoscaling.exceptions.ClientError as error:
+            if code(error) != "ValidationError":
+                raise
+            return []
+        return list(told["LifecycleHooks"])
 
     def with_targets(self, group: Group) -> Group:
         """The group with the ports of the target groups that feed it; none attached is no call."""
