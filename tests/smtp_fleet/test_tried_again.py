@@ -137,7 +137,7 @@ def test_where_all_expect_already_no_go_is_waited_for():
 
 def test_who_expects_while_nobody_sends_is_named():
     unseen = serving("i-2", verb=Verb.LOOK, ago=20, plain=frozenset(), answered=0, outcome=None)
-    decision = told(balancer(), groups=[group()], members=[*looked_at_and_expecting("i-1"), unseen], off=NOW - 30)
+    decision = told(balancer(), groups=[group()], members=[*looked_at_and_expecting("i-1"), unseen], off=NOW - 100)
     assert decision.reason == "asking whether they could"
     assert "i-1 expects the header on port 25, and nobody sends it: its mail is deferred" in decision.findings
     assert decision.again_in == SETTINGS.cutover_budget - 5 + 1
