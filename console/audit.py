@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from rich.table import Table
 
 from console import commands, door, moment, page, told
 from console.fleets import Fleets, Unwritten
-from console.history import Choice, Entry, Gap, gaps, join
+from console.history import Choice, Entry, Gap, gaps
+from console.join import join
 from console.obstacle import Obstacle
 from console.stack import Stack
 from smtp_fleet.fleet import Fleet
@@ -28,16 +30,20 @@ EXAMPLES = """examples:
   python -m console audit --since 7d --html week.html    one page, to keep or to send
   python -m console audit --instance i-0123 --csv > i-0123.csv
 
-times are UTC: 30m, 2h, 7d ago, 2026-11-24 or 2026-11-24T03:00; Systems Manager keeps 30 days
+times are UTC: 30m, 2h, 7d ago, 2026-11-24 or 2026-11-24T03:00; kept for the stack's LogRetentionDays
 exit code: 0 told, 1 it could not be told, and why"""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What is told: the entries that were asked for, and the gaps in the evidence; `at` in seconds since 1970."""
+    """What is told: the entries that were asked for, and the gaps in the evidence; `at` in seconds since 1970.
+
+    `kept` is for how many days the history is.
+    """
 
     at: float
     region: str
+    kept: int
     entries: tuple[Entry, ...]
     gaps: tuple[Gap, ...]
 
@@ -48,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stack", metavar="NAME", default="smtp-fleet", help="the deployed stack; default smtp-fleet")
     parser.add_argument("--since", metavar="TIME", default="", help="from then on; default: all that is kept")
     parser.add_argument("--until", metavar="TIME", default="", help="up to then; default: now")
-    parser.add_argument("--balancer", metavar="NAME", default="", help="instances that are behind it now")
+    parser.add_argument("--balancer", metavar="NAME", default="", help="instances behind it")
     parser.add_argument("--instance", metavar="ID", default="", help="one instance")
     parser.add_argument("--failed", action="store_true", help="only what did not end as it was asked")
     form = parser.add_mutually_exclusive_group()
@@ -65,7 +71,7 @@ def main(asked: argparse.Namespace, client: Callable[[str], Any], out: Console, 
         choice = Choice(
             moment.read(asked.since, now), moment.read(asked.until, now), asked.balancer, asked.instance, asked.failed
         )
-        with door.at_work(err, "reading the command history"):
+        with door.at_work(err, "reading the command history and the log"):
             found = read(client, asked.stack, choice, now)
         _print(found, asked, out)
         return door.NOTHING
@@ -80,17 +86,20 @@ def read(client: Callable[[str], Any], name: str, choice: Choice, now: float) ->
     settings = told.mind_settings(parameters, resources["Ledger"])
     fleets = Fleets(client, settings, Unwritten(client("dynamodb"), resources["Ledger"]), lambda: int(now))
     observed = fleets.observe(fleets.tagged())
-    behind, ssm = _behind(observed), client("ssm")
-    history = commands.read(ssm, resources["ConfigurePostfixDocument"], choice.since, choice.until)
-    entries = join(history, behind)
+    behind, ssm, logs, span = _behind(observed), client("ssm"), client("logs"), (choice.since, choice.until)
+    history = commands.read(ssm, resources["ConfigurePostfixDocument"], *span)
+    sent = commands.logged(logs, resources["ConfigurePostfixLogs"], commands.SENT, *span)
+    answered = commands.logged(logs, resources["ReconcileFleetLogs"], commands.ANSWERED, *span)
+    entries = join(history, chain(sent, answered), behind)
     watched = {} if choice.until else _watched(observed, choice.since)
-    missing = gaps(entries, now, settings.check_interval, watched)
+    missing = gaps(entries, now, settings.check_interval, watched, behind)
     whose = Choice(balancer=choice.balancer, instance=choice.instance)
     return Audit(
         at=now,
         region=ssm.meta.region_name,
+        kept=int(parameters.get("LogRetentionDays", 30)),
         entries=tuple(e for e in entries if choice.takes(e)),
-        gaps=tuple(gap for gap in missing if whose.concerns(gap.instance, behind.get(gap.instance, ()))),
+        gaps=tuple(gap for gap in missing if whose.concerns(gap.instance, gap.balancers)),
     )
 
 
@@ -148,7 +157,7 @@ def _cell(value: object) -> object:
 def show(found: Audit, out: Console) -> None:
     """Print it for people."""
     if not found.entries:
-        out.print("no command of ours in this time: Systems Manager keeps 30 days")
+        out.print(f"no command of ours in this time: the history is kept for {found.kept} days", soft_wrap=True)
     else:
         out.print(_table(found.entries))
     for gap in found.gaps:
@@ -163,7 +172,7 @@ def _table(entries: tuple[Entry, ...]) -> Table:
     for e in entries:
         answer = f"{e.outcome}: {e.reason}" if e.is_failed and e.reason else e.outcome
         changed = "yes" if e.changed else ""
-        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.cause)
+        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who)
         table.add_row(
             *row, answer, e.speaks, changed, f"{e.seconds:g}", e.command, style="red" if e.is_failed else None
         )

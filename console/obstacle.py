@@ -43,6 +43,7 @@ SERVICES = {
         "DescribeSecurityGroupRules",
         "GetManagedPrefixListEntries",
     ),
+    "logs": ("FilterLogEvents",),
     "sqs": ("GetQueueAttributes",),
     "ssm": ("DescribeInstanceInformation", "ListCommandInvocations", "ListCommands"),
 }

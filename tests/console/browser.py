@@ -10,7 +10,8 @@ import pytest
 
 from console.history import Gap
 from console.page import page
-from tests.console.test_audit import EVIL, NOW, entry
+from tests.console.entries import NOW, entry
+from tests.console.test_page import EVIL
 
 ENTRIES = (
     entry(command="c-1"),

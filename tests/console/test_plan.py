@@ -19,7 +19,7 @@ from smtp_fleet.fleet import Fleet, Group, Listener, LoadBalancer, Member
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan as decide
 from smtp_fleet.tag import Tags, wish
-from tests.console.deployed import run
+from tests.console.screen import run
 from tests.console.test_retire import TEMPLATE, denied
 from tests.smtp_fleet import conftest
 from tests.smtp_fleet.world import SETTINGS

@@ -12,7 +12,7 @@ from smtp_fleet.evidence import Answer, Ask, Machine, Record, Verb, answered, as
 from smtp_fleet.fleet import Fleet, Listener, LoadBalancer, Member
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.tag import Tags, wish
-from tests.console.deployed import run
+from tests.console.screen import run
 from tests.console.test_retire import denied
 from tests.smtp_fleet.world import SETTINGS
 
@@ -60,7 +60,7 @@ def test_it_reads_only(told):
 
 
 def test_dead_letters_are_told(told):
-    url = told.client("cloudformation").describe_stack_resources("x")["StackResources"]
+    url = told.client("cloudformation").describe_stack_resources(StackName="smtp-fleet")["StackResources"]
     [url] = [r["PhysicalResourceId"] for r in url if r["LogicalResourceId"] == "AsksDeadLetters"]
     told.region.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
     try:
