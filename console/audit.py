@@ -21,6 +21,7 @@ from console.fleets import Fleets, Unwritten
 from console.history import Choice, Entry, Gap, gaps
 from console.join import join
 from console.obstacle import Obstacle
+from console.sheet import command, sheet
 from console.stack import Stack
 from smtp_fleet.fleet import Fleet
 
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--stack", metavar="NAME", default="smtp-fleet", help="the deployed stack; default smtp-fleet")
+    parser.add_argument("--region", metavar="REGION", help="where it is; default: the one of your AWS settings")
     parser.add_argument("--since", metavar="TIME", default="", help="from then on; default: all that is kept")
     parser.add_argument("--until", metavar="TIME", default="", help="up to then; default: now")
     parser.add_argument("--balancer", metavar="NAME", default="", help="instances behind it")
@@ -63,20 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--html", metavar="FILE", type=Path, help="write one page that needs no network")
 
 
-def main(asked: argparse.Namespace, client: Callable[[str], Any], out: Console, err: Console) -> int:
+def main(asked: argparse.Namespace, client: Callable[..., Any], out: Console, err: Console) -> int:
     """Run the command; 0 told, 1 an error."""
 
-    def command() -> int:
+    def look() -> int:
         now = time.time()
         choice = Choice(
             moment.read(asked.since, now), moment.read(asked.until, now), asked.balancer, asked.instance, asked.failed
         )
         with door.at_work(err, "reading the command history and the log"):
-            found = read(client, asked.stack, choice, now)
+            found = read(door.in_region(client, asked.region), asked.stack, choice, now)
         _print(found, asked, out)
         return door.NOTHING
 
-    return door.run(command, err)
+    return door.run(look, err)
 
 
 def read(client: Callable[[str], Any], name: str, choice: Choice, now: float) -> Audit:
@@ -159,21 +161,19 @@ def show(found: Audit, out: Console) -> None:
     if not found.entries:
         out.print(f"no command of ours in this time: the history is kept for {found.kept} days", soft_wrap=True)
     else:
-        out.print(_table(found.entries))
+        out.print(_table(found, out))
     for gap in found.gaps:
         span = f"{moment.show(gap.begin)} to {moment.show(gap.end)}"
         out.print(f"gap: no evidence about {gap.instance} from {span}", style="red", soft_wrap=True)
 
 
-def _table(entries: tuple[Entry, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in ("time", "instance", "behind", "asked", "cause", "answer", "is", "changed", "s", "command"):
-        table.add_column(head, overflow="fold")
-    for e in entries:
+def _table(found: Audit, out: Console) -> Table:
+    heads = ("time", "instance", "behind", "asked", "cause", "answer", "is", "s", "command")
+    table = sheet(*heads, whole=("time", "instance", "command"))
+    for e in found.entries:
         answer = f"{e.outcome}: {e.reason}" if e.is_failed and e.reason else e.outcome
-        changed = "yes" if e.changed else ""
-        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who)
-        table.add_row(
-            *row, answer, e.speaks, changed, f"{e.seconds:g}", e.command, style="red" if e.is_failed else None
-        )
+        answer = f"{answer}, changed" if e.changed else answer
+        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who, answer, e.speaks)
+        style = "red" if e.is_failed else None
+        table.add_row(*row, f"{e.seconds:g}", command(e.command, found.region, out), style=style)
     return table

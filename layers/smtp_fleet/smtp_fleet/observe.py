@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from smtp_fleet.around import Around
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
@@ -32,6 +33,7 @@ class Gateways:
     ledger: Ledger
     wakes: Queue
     asks: Queue
+    around: Around
 
 
 class Observer:
