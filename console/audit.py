@@ -21,7 +21,7 @@ from console.fleets import Fleets, Unwritten
 from console.history import Choice, Entry, Gap, gaps
 from console.join import join
 from console.obstacle import Obstacle
-from console.sheet import command, sheet
+from console.sheet import command, is_wide, sheet
 from console.stack import Stack
 from smtp_fleet.fleet import Fleet
 
@@ -92,7 +92,8 @@ def read(client: Callable[[str], Any], name: str, choice: Choice, now: float) ->
     history = commands.read(ssm, resources["ConfigurePostfixDocument"], *span)
     sent = commands.logged(logs, resources["ConfigurePostfixLogs"], commands.SENT, *span)
     answered = commands.logged(logs, resources["ReconcileFleetLogs"], commands.ANSWERED, *span)
-    entries = join(history, chain(sent, answered), behind)
+    functions = (resources["ReconcileFleetFunction"], resources["ConfigurePostfixFunction"])
+    entries = join(history, chain(sent, answered), behind, functions)
     watched = {} if choice.until else _watched(observed, choice.since)
     missing = gaps(entries, now, settings.check_interval, watched, behind)
     whose = Choice(balancer=choice.balancer, instance=choice.instance)
@@ -169,11 +170,11 @@ def show(found: Audit, out: Console) -> None:
 
 def _table(found: Audit, out: Console) -> Table:
     heads = ("time", "instance", "behind", "asked", "cause", "answer", "is", "s", "command")
-    table = sheet(*heads, whole=("time", "instance", "command"))
+    table, at = sheet(*heads, whole=("time", "instance", "command")), moment.show if is_wide(out) else moment.brief
     for e in found.entries:
         answer = f"{e.outcome}: {e.reason}" if e.is_failed and e.reason else e.outcome
         answer = f"{answer}, changed" if e.changed else answer
-        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who, answer, e.speaks)
+        row = (at(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who, answer, e.speaks)
         style = "red" if e.is_failed else None
         table.add_row(*row, f"{e.seconds:g}", command(e.command, found.region, out), style=style)
     return table

@@ -41,10 +41,15 @@ class Entry:
     command: str
 
     @property
+    def principal(self) -> str:
+        """The short name of who made the call that caused it; empty where no call did."""
+        found = re.fullmatch(r"\w+ by \S*?([^/:\s]+) at \S+", self.call)
+        return found[1] if found else ""
+
+    @property
     def who(self) -> str:
-        """The cause, and the short name of who made the call."""
-        found = re.search(r" by \S*?([^/:\s]+) at ", self.call)
-        return f"{self.cause} by {found[1]}" if found else self.cause
+        """The call that caused it and who made it, or the cause where no call did."""
+        return f"{self.call.partition(' ')[0]} by {self.principal}" if self.principal else self.cause
 
     @property
     def is_failed(self) -> bool:

@@ -35,10 +35,13 @@ class Line:
     said: Mapping[str, Any]
 
 
-def join(told: Iterable[Told], lines: Iterable[Line], behind: Mapping[str, Collection[str]]) -> tuple[Entry, ...]:
+def join(
+    told: Iterable[Told], lines: Iterable[Line], behind: Mapping[str, Collection[str]], ours: Collection[str] = ()
+) -> tuple[Entry, ...]:
     """Every command of ours, oldest first, each instance's part of it once: as Systems Manager tells it, or as logged.
 
-    `behind` names the balancers of each instance that is still there, for whatever the log does not know of.
+    `behind` names the balancers of each instance that is still there, for whatever the log does not know of, and `ours`
+    the functions: a call of theirs is no cause, but what came of one.
     """
     logged = sorted(lines, key=lambda line: line.at)
     found: dict[tuple[str, str], Entry] = {}
@@ -53,9 +56,24 @@ def join(told: Iterable[Told], lines: Iterable[Line], behind: Mapping[str, Colle
             found[entry.command, entry.instance] = replace(entry, balancers=known.balancers)
     caller = _callers(logged)
     placed = (replace(e, balancers=e.balancers or tuple(sorted(behind.get(e.instance, ())))) for e in found.values())
-    entries = (replace(e, call=caller(e)) for e in placed)
-    return tuple(sorted(entries, key=lambda e: (e.at, e.instance, e.command)))
+    return _called(sorted(placed, key=lambda e: (e.at, e.instance, e.command)), caller, ours)
 
+
+def _called(entries: Iterable[Entry], caller: Callable[[Entry], str], ours: Collection[str]) -> tuple[Entry, ...]:
+    """The entries, oldest first, each with the call that caused it; what only follows goes back to what went before."""
+    last: dict[str, str] = {}
+    found = []
+    for entry in entries:
+        one = replace(entry, call=caller(entry))
+        if one.cause == FOLLOWS or one.principal in ours:
+            one = replace(one, call=last.get(one.instance, one.call))
+        last[one.instance] = one.call
+        found.append(one)
+    return tuple(found)
+
+
+FOLLOWS = "answer"
+"""The cause of what is asked because an instance answered (`smtp_fleet.events`)."""
 
 _COMMENT = re.compile(r"smtp-fleet (look|expect) ports=(\S+) epoch=(\d{1,15})(?: cause=(.*))?", re.DOTALL)
 

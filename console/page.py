@@ -49,7 +49,7 @@ def _gaps(gaps: tuple[Gap, ...]) -> str:
     return f"<ul>{''.join(f'<li {facts(gaps=(g,))}>{escape(text)}</li>' for g, text in spans)}</ul>"
 
 
-HEADS = ("time", "instance", "behind", "asked", "cause", "answer", "is", "changed", "seconds", "command")
+HEADS = ("time", "instance", "behind", "asked", "cause", "answer", "is", "seconds", "command")
 
 
 def _table(entries: tuple[Entry, ...], region: str) -> str:
@@ -58,22 +58,18 @@ def _table(entries: tuple[Entry, ...], region: str) -> str:
 
 
 def _row(e: Entry, region: str) -> str:
-    answer = f"{e.outcome}: {e.reason}" if e.reason else e.outcome
-    texts = (
-        moment.show(e.at),
-        e.instance,
-        " ".join(e.balancers),
-        f"{e.verb} {e.ports}",
-        e.call or e.cause,
-        answer,
-        e.speaks,
-    )
-    texts = (*texts, "yes" if e.changed else "", f"{e.seconds:.1f}")
-    cells = "".join(
-        f'<td class="{head}" data-head="{head}">{escape(text)}</td>' for head, text in zip(HEADS, texts, strict=False)
-    )
+    outcome = f"{e.outcome}, changed" if e.changed else e.outcome
+    answer = f"{outcome}: {e.reason}" if e.reason else outcome
+    asked = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who)
+    texts = (*asked, answer, e.speaks, f"{e.seconds:.1f}")
+    titles = {"cause": e.call, "answer": e.status}
+    cells = "".join(_cell(head, text, titles.get(head, "")) for head, text in zip(HEADS, texts, strict=False))
     link = f'<a href="{escape(console_url(e.command, region))}" rel="noreferrer">{escape(e.command)}</a>'
     return f'<tr class="{kind(e)}" {facts((e,))}>{cells}<td data-head="command"><code>{link}</code></td></tr>'
+
+
+def _cell(head: str, text: str, title: str) -> str:
+    return f'<td class="{head}" data-head="{head}" title="{escape(title)}">{escape(text)}</td>'
 
 
 def console_url(command: str, region: str) -> str:

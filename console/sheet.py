@@ -11,8 +11,10 @@ from rich.text import Text
 
 from console.page import console_url
 
-WIDE = 150
-"""Columns from which a command's id is shown whole: it is 36 characters long."""
+
+def is_wide(out: Console) -> bool:
+    """Whether there is room for times with their year and for whole ids of commands, which are 36 characters long."""
+    return out.width >= 150
 
 
 def sheet(*heads: str, whole: Collection[str] = ()) -> Table:
@@ -26,4 +28,4 @@ def sheet(*heads: str, whole: Collection[str] = ()) -> Table:
 def command(id_: str, region: str, out: Console) -> Text:
     """A command's id, shortened where there is no room, and on a terminal a link to where the AWS console shows it."""
     style = Style(link=console_url(id_, region)) if id_ else Style()
-    return Text(id_ if out.width >= WIDE else id_[:8], style=style)
+    return Text(id_ if is_wide(out) else id_[:8], style=style)

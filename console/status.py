@@ -109,7 +109,8 @@ def _show_fleet(fleet: FleetStanding, now: int, region: str, out: Console) -> No
     for line in fleet.balancers:
         out.print(line, style="bold", soft_wrap=True)
     again = f" (looks again within {words.ago(fleet.again_in)})" if fleet.again_in else ""
-    out.print(f"  now: {fleet.row}{again}", style="yellow" if fleet.not_yet else "green", soft_wrap=True)
+    style = "yellow" if fleet.not_yet else "red" if fleet.findings else "green"
+    out.print(f"  now: {fleet.row}{again}", style=style, soft_wrap=True)
     for host in fleet.waits:
         since = words.ago(now - host.asked_at)
         out.print(f"  waiting for {host.instance} for {since}: {host.asked}", style="yellow", soft_wrap=True)

@@ -177,7 +177,8 @@ class Region:
         who = self._names.get(call.caller, call.caller)
         self._record("call", who, call)
         facts = call.service, call.operation, call.params, call.error
-        if event := cloudtrail.event(*facts, at=_moment(), id_=str(uuid4()), who=who):
+        principal = self.template.name(who) if who in self.functions else who
+        if event := cloudtrail.event(*facts, at=_moment(), id_=str(uuid4()), who=principal):
             self.publish(event)
             if call.service == "elb" and not call.error and self.on_elb_change:
                 self.on_elb_change()

@@ -128,6 +128,25 @@ def test_the_call_that_caused_it_is_the_last_of_its_kind_on_its_balancer_before_
     assert (found.call, found.who) == (by("bob"), "AddTags by bob")
 
 
+def test_what_follows_an_answer_has_the_call_that_the_answer_goes_back_to():
+    one, other = told(cause="AddTags"), told(cause="answer", at=NOW + 60, command="c-2")
+    found = join([one, other], [decided(by("bob"), NOW - 60)], {"i-1": {"mx-1"}})
+    assert [(e.cause, e.who) for e in found] == [("AddTags", "AddTags by bob"), ("answer", "AddTags by bob")]
+    later = [told(cause="sweep", at=NOW + 90, command="c-3"), told(cause="answer", at=NOW + 120, command="c-4")]
+    found = join([one, other, *later], [decided(by("bob"), NOW - 60)], {"i-1": {"mx-1"}})
+    assert [e.who for e in found[2:]] == ["sweep", "answer"]
+
+
+def test_a_call_of_our_own_is_no_cause_but_what_came_of_one():
+    one, other = told(cause="AddTags"), told(cause="PutLifecycleHook", at=NOW + 60, command="c-2")
+    ours = by("fleet-mind", call="PutLifecycleHook")
+    lines = [decided(by("bob"), NOW - 60), decided(ours, NOW + 30)]
+    behind = {"i-1": {"mx-1"}}
+    assert [e.who for e in join([one, other], lines, behind, {"fleet-mind"})] == ["AddTags by bob"] * 2
+    assert join([one, other], lines, behind, {"another"})[1].call == ours
+    assert join([other], lines, behind, {"fleet-mind"})[0].call == ours, "nothing is known to have gone before"
+
+
 @pytest.mark.parametrize("cause", ["sweep", "launch", "answer"])
 def test_what_no_call_caused_has_none(cause):
     [found] = join([told(cause=cause)], [decided(by("alice"), NOW - 300), answered(cause=cause)], {})
