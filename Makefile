@@ -7,7 +7,7 @@ SAM := .venv-sam/bin/sam
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.done  ## the main job on a Region on this machine, told step by step
 	@local/programs demo
@@ -36,8 +36,17 @@ soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 st
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}
 
 browser: $(VENV)/.done  ## the page of make audit in a real Chromium (by apt, as root)
-	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || apt-get -qq install -y --no-install-recommends chromium >/dev/null
+	@local/programs browser
 	@$(PYTHON) -m pytest tests/console/browser.py $(ARGS)
+
+session: $(VENV)/.done  ## docs/session.md anew: plan, status and audit in a terminal, from a real run (as root)
+	@local/programs demo
+	@$(PYTHON) -m local.session docs/session.md
+
+screenshots: $(VENV)/.done  ## docs/status.svg and docs/audit.png anew, from a real run (as root)
+	@local/programs demo
+	@local/programs browser
+	@$(PYTHON) -m local.session docs/status.svg docs/audit.png
 
 lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
 	@local/programs lint
@@ -99,4 +108,4 @@ $(VENV)/.done: requirements/dev.txt
 .venv-bench/%/.done: requirements/bench-%.txt
 	@local/programs venv .venv-bench/$* requirements/bench-$*.txt
 
-.PHONY: help demo story timeline up invoke test soak browser lint bench build deploy plan status audit retire script lock clean
+.PHONY: help demo story timeline up invoke test soak browser session screenshots lint bench build deploy plan status audit retire script lock clean

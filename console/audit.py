@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from rich.table import Table
 
 from console import commands, door, moment, page, told
 from console.fleets import Fleets, Unwritten
-from console.history import Choice, Entry, Gap, gaps, join
+from console.history import Choice, Entry, Gap, gaps
+from console.join import join
 from console.obstacle import Obstacle
+from console.sheet import command, is_wide, sheet
 from console.stack import Stack
 from smtp_fleet.fleet import Fleet
 
@@ -28,16 +31,20 @@ EXAMPLES = """examples:
   python -m console audit --since 7d --html week.html    one page, to keep or to send
   python -m console audit --instance i-0123 --csv > i-0123.csv
 
-times are UTC: 30m, 2h, 7d ago, 2026-11-24 or 2026-11-24T03:00; Systems Manager keeps 30 days
+times are UTC: 30m, 2h, 7d ago, 2026-11-24 or 2026-11-24T03:00; kept for the stack's LogRetentionDays
 exit code: 0 told, 1 it could not be told, and why"""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What is told: the entries that were asked for, and the gaps in the evidence; `at` in seconds since 1970."""
+    """What is told: the entries that were asked for, and the gaps in the evidence; `at` in seconds since 1970.
+
+    `kept` is for how many days the history is.
+    """
 
     at: float
     region: str
+    kept: int
     entries: tuple[Entry, ...]
     gaps: tuple[Gap, ...]
 
@@ -46,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--stack", metavar="NAME", default="smtp-fleet", help="the deployed stack; default smtp-fleet")
+    parser.add_argument("--region", metavar="REGION", help="where it is; default: the one of your AWS settings")
     parser.add_argument("--since", metavar="TIME", default="", help="from then on; default: all that is kept")
     parser.add_argument("--until", metavar="TIME", default="", help="up to then; default: now")
-    parser.add_argument("--balancer", metavar="NAME", default="", help="instances that are behind it now")
+    parser.add_argument("--balancer", metavar="NAME", default="", help="instances behind it")
     parser.add_argument("--instance", metavar="ID", default="", help="one instance")
     parser.add_argument("--failed", action="store_true", help="only what did not end as it was asked")
     form = parser.add_mutually_exclusive_group()
@@ -57,20 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--html", metavar="FILE", type=Path, help="write one page that needs no network")
 
 
-def main(asked: argparse.Namespace, client: Callable[[str], Any], out: Console, err: Console) -> int:
+def main(asked: argparse.Namespace, client: Callable[..., Any], out: Console, err: Console) -> int:
     """Run the command; 0 told, 1 an error."""
 
-    def command() -> int:
+    def look() -> int:
         now = time.time()
         choice = Choice(
             moment.read(asked.since, now), moment.read(asked.until, now), asked.balancer, asked.instance, asked.failed
         )
-        with door.at_work(err, "reading the command history"):
-            found = read(client, asked.stack, choice, now)
+        with door.at_work(err, "reading the command history and the log"):
+            found = read(door.in_region(client, asked.region), asked.stack, choice, now)
         _print(found, asked, out)
         return door.NOTHING
 
-    return door.run(command, err)
+    return door.run(look, err)
 
 
 def read(client: Callable[[str], Any], name: str, choice: Choice, now: float) -> Audit:
@@ -80,17 +88,21 @@ def read(client: Callable[[str], Any], name: str, choice: Choice, now: float) ->
     settings = told.mind_settings(parameters, resources["Ledger"])
     fleets = Fleets(client, settings, Unwritten(client("dynamodb"), resources["Ledger"]), lambda: int(now))
     observed = fleets.observe(fleets.tagged())
-    behind, ssm = _behind(observed), client("ssm")
-    history = commands.read(ssm, resources["ConfigurePostfixDocument"], choice.since, choice.until)
-    entries = join(history, behind)
+    behind, ssm, logs, span = _behind(observed), client("ssm"), client("logs"), (choice.since, choice.until)
+    history = commands.read(ssm, resources["ConfigurePostfixDocument"], *span)
+    sent = commands.logged(logs, resources["ConfigurePostfixLogs"], commands.SENT, *span)
+    answered = commands.logged(logs, resources["ReconcileFleetLogs"], commands.ANSWERED, *span)
+    functions = (resources["ReconcileFleetFunction"], resources["ConfigurePostfixFunction"])
+    entries = join(history, chain(sent, answered), behind, functions)
     watched = {} if choice.until else _watched(observed, choice.since)
-    missing = gaps(entries, now, settings.check_interval, watched)
+    missing = gaps(entries, now, settings.check_interval, watched, behind)
     whose = Choice(balancer=choice.balancer, instance=choice.instance)
     return Audit(
         at=now,
         region=ssm.meta.region_name,
+        kept=int(parameters.get("LogRetentionDays", 30)),
         entries=tuple(e for e in entries if choice.takes(e)),
-        gaps=tuple(gap for gap in missing if whose.concerns(gap.instance, behind.get(gap.instance, ()))),
+        gaps=tuple(gap for gap in missing if whose.concerns(gap.instance, gap.balancers)),
     )
 
 
@@ -148,23 +160,21 @@ def _cell(value: object) -> object:
 def show(found: Audit, out: Console) -> None:
     """Print it for people."""
     if not found.entries:
-        out.print("no command of ours in this time: Systems Manager keeps 30 days")
+        out.print(f"no command of ours in this time: the history is kept for {found.kept} days", soft_wrap=True)
     else:
-        out.print(_table(found.entries))
+        out.print(_table(found, out))
     for gap in found.gaps:
         span = f"{moment.show(gap.begin)} to {moment.show(gap.end)}"
         out.print(f"gap: no evidence about {gap.instance} from {span}", style="red", soft_wrap=True)
 
 
-def _table(entries: tuple[Entry, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in ("time", "instance", "behind", "asked", "cause", "answer", "is", "changed", "s", "command"):
-        table.add_column(head, overflow="fold")
-    for e in entries:
+def _table(found: Audit, out: Console) -> Table:
+    heads = ("time", "instance", "behind", "asked", "cause", "answer", "is", "s", "command")
+    table, at = sheet(*heads, whole=("time", "instance", "command")), moment.show if is_wide(out) else moment.brief
+    for e in found.entries:
         answer = f"{e.outcome}: {e.reason}" if e.is_failed and e.reason else e.outcome
-        changed = "yes" if e.changed else ""
-        row = (moment.show(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.cause)
-        table.add_row(
-            *row, answer, e.speaks, changed, f"{e.seconds:g}", e.command, style="red" if e.is_failed else None
-        )
+        answer = f"{answer}, changed" if e.changed else answer
+        row = (at(e.at), e.instance, " ".join(e.balancers), f"{e.verb} {e.ports}", e.who, answer, e.speaks)
+        style = "red" if e.is_failed else None
+        table.add_row(*row, f"{e.seconds:g}", command(e.command, found.region, out), style=style)
     return table

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+from smtp_fleet.around import Around
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
@@ -13,6 +14,7 @@ from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record
 from smtp_fleet.fleet import Attachment, Breaker, Fleet, Refusal
 from smtp_fleet.ledger import Ledger
+from smtp_fleet.mend import Mend, mends
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.sqs import Queue
@@ -57,6 +59,7 @@ class Fleets:
         self.balancers = LoadBalancers(client("elb"), client("resourcegroupstaggingapi"))
         self.groups = Groups(client("autoscaling"), client("elbv2"))
         nowhere = cast(Queue, None)  # the observer sends nothing
+        self.around = Around(client("ec2"))
         gateways = Gateways(
             self.balancers,
             self.groups,
@@ -65,6 +68,7 @@ class Fleets:
             cast(Ledger, ledger),
             nowhere,
             nowhere,
+            self.around,
         )
         self._observer = Observer(told, gateways, clock, _silent, _silent)
 
@@ -91,6 +95,11 @@ class Fleets:
         real = self.tags(names)
         supposed = {n: t if t.value is not None else replace(t, value="enabled") for n, t in real.items()}
         return [self._supposed(fleet, real) for fleet in self.observe(supposed)]
+
+    def mends(self, fleet: Fleet) -> tuple[Mend, ...]:
+        """What is around a fleet that an operator should mend."""
+        knobs = {b.name: self.balancers.knobs(b.name) for b in fleet.balancers}
+        return mends(fleet.ports(self._told), self.around.of(fleet), knobs)
 
     def _supposed(self, fleet: Fleet, real: Mapping[str, Tags]) -> tuple[Fleet, bool]:
         wishes = {

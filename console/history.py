@@ -1,45 +1,28 @@
-"""The command history of our document, joined with what caused each command and what it ended in.
-
-Pure: what Systems Manager tells and who is behind which balancer go in, entries, gaps and timelines come out.
-"""
+"""The command history of our document as an operator reads it: entries, which of them are wanted, and gaps; pure."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-from smtp_fleet.evidence import Ask, Invocation, Verb, believe
 from smtp_fleet.outcome import Outcome
 
-KEPT_BY_AWS = 30 * 86_400
-"""Seconds for which Systems Manager keeps the command history (Run Command user guide)."""
-
 UNDER_WAY = "under way"
-NO_EVIDENCE = frozenset({UNDER_WAY, Outcome.LOST.value, Outcome.BUG.value})
+UNHEARD = "unheard"
+"""Endings that only this history knows: not ended yet; and sent, but the log has no answer to it."""
+
+NO_EVIDENCE = frozenset({UNDER_WAY, UNHEARD, Outcome.LOST.value, Outcome.BUG.value})
 """Endings that prove nothing about a machine."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """One instance's part of a command as Systems Manager tells it; times in seconds since 1970, 0: not yet."""
-
-    command: str
-    instance: str
-    comment: str
-    requested: float
-    finished: float
-    status: str
-    details: str
-    output: str
-
-
-@dataclass(frozen=True)
 class Entry:
-    """One line of the audit: who was asked what, when, why, and what came of it; `seconds` from request to end."""
+    """One line of the audit: who was asked what, when, why, and what came of it; `seconds` from request to end.
+
+    `call` is the API call that caused it, with its principal and time, where a call did.
+    """
 
     at: float
     instance: str
@@ -48,6 +31,7 @@ class Entry:
     ports: str
     epoch: int
     cause: str
+    call: str
     outcome: str
     reason: str
     speaks: str
@@ -57,9 +41,20 @@ class Entry:
     command: str
 
     @property
+    def principal(self) -> str:
+        """The short name of who made the call that caused it; empty where no call did."""
+        found = re.fullmatch(r"\w+ by \S*?([^/:\s]+) at \S+", self.call)
+        return found[1] if found else ""
+
+    @property
+    def who(self) -> str:
+        """The call that caused it and who made it, or the cause where no call did."""
+        return f"{self.call.partition(' ')[0]} by {self.principal}" if self.principal else self.cause
+
+    @property
     def is_failed(self) -> bool:
         """Whether it ended, and not as it was asked."""
-        return self.outcome not in (Outcome.OK.value, UNDER_WAY)
+        return self.outcome not in (Outcome.OK.value, UNDER_WAY, UNHEARD)
 
     @property
     def is_evidence(self) -> bool:
@@ -69,11 +64,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Gap:
-    """A span without evidence about an instance that was to be looked at; seconds since 1970."""
+    """A span without evidence about an instance that was to be looked at, and its balancers; seconds since 1970."""
 
     instance: str
     begin: float
     end: float
+    balancers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,20 +92,23 @@ class Choice:
         return self.instance in ("", instance) and (not self.balancer or self.balancer in balancers)
 
 
-def join(told: Iterable[Told], behind: Mapping[str, Collection[str]]) -> tuple[Entry, ...]:
-    """Every command of ours, oldest first; `behind` names the balancers of each instance that is still there."""
-    entries = (_entry(one, tuple(sorted(behind.get(one.instance, ())))) for one in told)
-    return tuple(sorted((e for e in entries if e), key=lambda e: (e.at, e.instance, e.command)))
-
-
-def gaps(entries: Iterable[Entry], now: float, interval: float, watched: Mapping[str, float]) -> tuple[Gap, ...]:
+def gaps(
+    entries: Iterable[Entry],
+    now: float,
+    interval: float,
+    watched: Mapping[str, float],
+    behind: Mapping[str, Collection[str]] = {},
+) -> tuple[Gap, ...]:
     """Where an instance went without evidence for two check intervals (seconds) though it was to be looked at.
 
     That is while it was known to expect; and until now for those `watched`, each since when: those that are behind a
-    balancer that sends. One that was let go, or that is gone, is looked at no more.
+    balancer that sends. One that was let go, or that is gone, is looked at no more. `behind` names the balancers of
+    those that are there, for one of which there is no entry.
     """
     evidence: dict[str, list[Entry]] = {}
+    places = {instance: tuple(sorted(names)) for instance, names in behind.items()}
     for entry in sorted(entries, key=lambda e: e.at):
+        places[entry.instance] = entry.balancers
         if entry.is_evidence:
             evidence.setdefault(entry.instance, []).append(entry)
     found = []
@@ -118,46 +117,6 @@ def gaps(entries: Iterable[Entry], now: float, interval: float, watched: Mapping
         spans = [(one.at, other.at) for one, other in pairwise(seen) if "proxy" in one.speaks]
         if instance in watched:
             spans.append((seen[-1].at if seen else watched[instance], now))
-        found += [Gap(instance, begin, end) for begin, end in spans if end - begin > 2 * interval]
+        where = places.get(instance, ())
+        found += [Gap(instance, begin, end, where) for begin, end in spans if end - begin > 2 * interval]
     return tuple(found)
-
-
-_COMMENT = re.compile(r"smtp-fleet (look|expect) ports=(\S+) epoch=(\d{1,15})(?: cause=(.*))?", re.DOTALL)
-
-
-def _entry(told: Told, balancers: tuple[str, ...]) -> Entry | None:
-    """An entry; None for a command that somebody else sent, which its comment tells."""
-    found = _COMMENT.match(told.comment)
-    if not found:
-        return None
-    verb, ports, epoch, cause = found.groups()
-    numbers = frozenset(int(port) for port in ports.split(",") if port.isascii() and port.isdigit())
-    ask = Ask(Verb(verb), numbers, int(epoch))
-    answer = believe(ask, Invocation(told.instance, told.status, told.details, told.output))
-    proxy = dict.fromkeys(answer.proxy if answer else (), "proxy")
-    plain = dict.fromkeys(answer.plain if answer else (), "plain")
-    return Entry(
-        at=told.requested,
-        instance=told.instance,
-        balancers=balancers,
-        verb=verb,
-        ports=ports,
-        epoch=ask.epoch,
-        cause=cause or "",
-        outcome=answer.outcome.value if answer else UNDER_WAY,
-        reason=answer.reason if answer else "",
-        speaks=" ".join(f"{port}={what}" for port, what in sorted((proxy | plain).items())),
-        changed=bool(answer and answer.outcome is not Outcome.LOST and _changed(told.output)),
-        seconds=round(max(0.0, told.finished - told.requested), 1) if told.finished else 0.0,
-        status=told.details or told.status,
-        command=told.command,
-    )
-
-
-def _changed(output: str) -> bool:
-    """Whether the verdict, the first line that the document prints, says that it changed anything."""
-    try:
-        verdict: Any = json.loads(output.partition("\n")[0])
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(verdict, dict) and verdict.get("changed") is True

@@ -26,3 +26,8 @@ def read(text: str, now: float) -> float:
 def show(seconds: float) -> str:
     """A point in time for people and programs alike."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def brief(seconds: float) -> str:
+    """A point in time where there is little room."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%m-%d %H:%M:%S")

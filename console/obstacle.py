@@ -12,6 +12,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     NoRegionError,
 )
+from botocore.parsers import ResponseParserError
+
+from smtp_fleet.settings import SettingsError
 
 
 class Obstacle(Exception):
@@ -43,15 +46,17 @@ SERVICES = {
         "DescribeSecurityGroupRules",
         "GetManagedPrefixListEntries",
     ),
+    "logs": ("FilterLogEvents",),
     "sqs": ("GetQueueAttributes",),
     "ssm": ("DescribeInstanceInformation", "ListCommandInvocations", "ListCommands"),
 }
 """The calls that the commands make, by the prefix that IAM knows them by."""
 
 ACTIONS = {operation: f"{prefix}:{operation}" for prefix, operations in SERVICES.items() for operation in operations}
-DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
 THROTTLED = {"RateExceeded", "RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"}
 STALE = {
+    "AuthFailure",
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
@@ -61,16 +66,25 @@ STALE = {
 }
 
 
-def of(error: BotoCoreError | ClientError) -> Obstacle:
-    """What an error of AWS, or on the way to it, means for whoever runs a command."""
-    if isinstance(error, NoCredentialsError):
-        return Obstacle("no AWS credentials: set AWS_PROFILE, or run `aws configure`")
-    if isinstance(error, NoRegionError):
-        return Obstacle("no Region: set AWS_DEFAULT_REGION to the Region of the stack")
-    if isinstance(error, InvalidRegionError | EndpointConnectionError):
-        return Obstacle(f"{_line(error)} Is AWS_DEFAULT_REGION a Region, and is there a network?")
-    if isinstance(error, ClientError):
-        return _refused(error)
+TOLD = (BotoCoreError, ClientError, ResponseParserError, Obstacle, SettingsError)
+"""The errors that can be told in one line; any other is a fault of ours."""
+
+
+def of(error: Exception) -> Obstacle:
+    """What an error, of AWS or on the way to it, means for whoever runs a command."""
+    match error:
+        case Obstacle():
+            return error
+        case NoCredentialsError():
+            return Obstacle("no AWS credentials: set AWS_PROFILE, or run `aws configure`")
+        case NoRegionError():
+            return Obstacle("no Region: set AWS_DEFAULT_REGION to the Region of the stack")
+        case InvalidRegionError() | EndpointConnectionError():
+            return Obstacle(f"{_line(error)} Is AWS_DEFAULT_REGION or --region a Region, and is there a network?")
+        case ResponseParserError():
+            return Obstacle("what answered is not AWS: is AWS_ENDPOINT_URL set, or is a proxy in between?")
+        case ClientError():
+            return _refused(error)
     return Obstacle(_line(error))
 
 
@@ -79,7 +93,8 @@ def _refused(error: ClientError) -> Obstacle:
     if code in DENIED:
         return Obstacle(f"not allowed to call {action}: run this with credentials that are")
     if code in STALE:
-        return Obstacle(f"AWS does not accept the credentials ({code}): renew them, for example by `aws sso login`")
+        renew = "renew them, for example by `aws sso login`, or enable the Region for the account"
+        return Obstacle(f"AWS does not accept the credentials ({code}): {renew}")
     if code in THROTTLED:
         return Obstacle(f"AWS throttles {action}: wait a minute, and run this again")
     return Obstacle(f"{action}: {_line(error.response['Error'].get('Message') or code)}")

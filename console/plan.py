@@ -1,4 +1,4 @@
-"""What SMTP Fleet would do here, and why, before anything of it is deployed: reads only."""
+"""What SMTP Fleet would do here, and why, before anything of it is deployed, or as a stack would go on: reads only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from console import door, obstacle, told
-from console.around import Around
 from console.course import Course, course
-from console.fleets import Fleets, NothingKnown
-from console.mend import Mend, mends
+from console.fleets import Fleets, NothingKnown, Unwritten
+from console.obstacle import Obstacle
+from console.premises import Premises
+from console.sheet import sheet
+from console.stack import Stack
 from console.status import show_mends
 from smtp_fleet.fleet import Fleet
+from smtp_fleet.mend import Mend
 from smtp_fleet.settings import MindSettings
 
 EXAMPLES = """examples:
   python -m console plan --policy > read-only.json     the policy that this command needs, for IAM
   python -m console plan --region eu-west-1 --region us-east-1
+  python -m console plan --stack smtp-fleet            once it is deployed: what would still be done
   python -m console plan --json | jq '.[].fleets[].course.end'
 
 exit code: 0 nothing to do, 2 something to do, 1 it could not be told, and why"""
@@ -30,13 +36,16 @@ exit code: 0 nothing to do, 2 something to do, 1 it could not be told, and why""
 FLAGS = {"TagKey": "tag-key", "MailPorts": "mail-ports", "PolicyName": "policy-name"}
 """The template's parameters that may be given here, too."""
 
+OF_A_STACK = frozenset({"dynamodb:BatchGetItem", "ssm:ListCommandInvocations"}) | {
+    f"cloudformation:Describe{what}" for what in ("Stacks", "StackResources")
+}
 NEEDED = frozenset(
     action
     for action in obstacle.ACTIONS.values()
     if action.partition(":")[0] not in ("cloudformation", "dynamodb", "sqs")
     and action.partition(":")[2].startswith(("Describe", "Get"))
 )
-"""What this command calls; where nobody was asked anything, no answer is read."""
+"""What this command calls, the former only where a stack is deployed: nobody else was asked anything."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--region", action="append", metavar="REGION", help="may be given more than once")
+    parser.add_argument("--stack", metavar="NAME", help="a deployed stack: its parameters count, and what it knows")
     for name, flag in FLAGS.items():
         parser.add_argument(f"--{flag}", metavar="VALUE", help=f"the template's {name}; default {told.DEFAULTS[name]}")
     parser.add_argument("--policy", action="store_true", help="print the IAM policy that this needs, and do nothing")
@@ -87,64 +97,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(asked: argparse.Namespace, client: Callable[..., Any], out: Console, err: Console) -> int:
-    """Run the command; 0 nothing to do, 2 something to do, 1 an error."""
+    """Run the command; 0 nothing to do, 2 something to do, 1 an error in any Region."""
 
     def command() -> int:
         if asked.policy:
-            out.print(json.dumps(policy(), indent=2), soft_wrap=True)
+            out.print(json.dumps(policy(bool(asked.stack)), indent=2), soft_wrap=True)
             return door.NOTHING
-        given = {name: value for name, flag in FLAGS.items() if (value := getattr(asked, flag.replace("-", "_")))}
-        settings = told.mind_settings(given)
-        found = [_region(client, region, settings, err) for region in asked.region or [None]]
-        if asked.json:
+        found, missed = [], []
+        for region in asked.region or [None]:
+            try:
+                found.append(_region(client, region, asked, err))
+            except obstacle.TOLD as error:
+                missed.append(f"{region}: {obstacle.of(error)}" if region else str(obstacle.of(error)))
+        if asked.json and found:
             out.print(json.dumps([asdict(region) for region in found], indent=2), soft_wrap=True)
-        else:
+        elif not asked.json:
             for region in found:
                 show(region, out)
-        return door.NOTHING if all(region.is_done for region in found) else door.SOMETHING
+        for line in missed:
+            door.complain(err, line)
+        done = all(region.is_done for region in found)
+        return door.ERROR if missed else door.NOTHING if done else door.SOMETHING
 
     return door.run(command, err)
 
 
-def policy() -> dict[str, Any]:
+def policy(of_a_stack: bool) -> dict[str, Any]:
     """The IAM policy for this command: it can change nothing."""
-    statement = {"Sid": "ReadOnly", "Effect": "Allow", "Action": sorted(NEEDED), "Resource": "*"}
+    needed = NEEDED | OF_A_STACK if of_a_stack else NEEDED
+    statement = {"Sid": "ReadOnly", "Effect": "Allow", "Action": sorted(needed), "Resource": "*"}
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def _region(client: Callable[..., Any], region: str | None, settings: MindSettings, err: Console) -> Region:
-    def here(service: str) -> Any:
-        return client(service, region_name=region) if region else client(service)
-
+def _region(client: Callable[..., Any], region: str | None, asked: argparse.Namespace, err: Console) -> Region:
+    here = door.in_region(client, region)
     with door.at_work(err, f"reading {region or 'the Region'}"):
-        return read(here, settings, int(time.time()))
+        return read(here, *_told(here, asked), int(time.time()))
 
 
-def read(client: Callable[[str], Any], settings: MindSettings, now: int) -> Region:
+def _told(client: Callable[[str], Any], asked: argparse.Namespace) -> tuple[MindSettings, Unwritten | NothingKnown]:
+    """The settings, and what is known: of the stack, or the template's and nothing."""
+    given = {name: value for name, flag in FLAGS.items() if (value := getattr(asked, flag.replace("-", "_")))}
+    if not asked.stack:
+        return told.mind_settings(given), NothingKnown()
+    if given:
+        raise Obstacle("--stack tells the parameters: leave --tag-key, --mail-ports and --policy-name out")
+    stack = Stack(client("cloudformation"), asked.stack)
+    parameters, table = stack.told(), stack.resources()["Ledger"]
+    return told.mind_settings(parameters, table), Unwritten(client("dynamodb"), table)
+
+
+def read(client: Callable[[str], Any], settings: MindSettings, ledger: Unwritten | NothingKnown, now: int) -> Region:
     """What would come of every classic balancer of a Region that forwards a mail port."""
-    around, fleets = Around(client), Fleets(client, settings, NothingKnown(), lambda: now)
-    names, groups = around.mail_balancers(settings.mail_ports)
-    found = fleets.as_if_enabled(names | fleets.tagged().keys())  # a tag may name other ports
-    online = around.online({m.machine.instance_id for fleet, _ in found for m in fleet.members})
+    here, fleets = Premises(client), Fleets(client, settings, ledger, lambda: now)
+    # A tag may name other ports.
+    found = fleets.as_if_enabled(here.mail_balancers(settings.mail_ports) | fleets.tagged().keys())
+    online = here.online({m.machine.instance_id for fleet, _ in found for m in fleet.members})
     return Region(
         region=client("elb").meta.region_name,
-        trail=around.trail(),
-        fleets=tuple(_outlook(fleet, supposed, settings, online, around, groups) for fleet, supposed in found),
+        trail=here.trail(),
+        fleets=tuple(_outlook(fleet, supposed, settings, online, fleets) for fleet, supposed in found),
     )
 
 
-def _outlook(
-    fleet: Fleet,
-    supposed: bool,
-    settings: MindSettings,
-    online: frozenset[str],
-    around: Around,
-    groups: dict[str, frozenset[str]],
-) -> Outlook:
-    ports = fleet.ports(settings)
+def _outlook(fleet: Fleet, supposed: bool, settings: MindSettings, online: frozenset[str], fleets: Fleets) -> Outlook:
     instances = tuple(m.machine.instance_id for m in fleet.members)
-    own = frozenset().union(*(groups.get(b.name, frozenset()) for b in fleet.balancers))
-    knobs = {b.name: around.knobs(b.name) for b in fleet.balancers}
     return Outlook(
         balancers=tuple(_today(b.name, b.behind(settings.mail_ports), b.sends) for b in fleet.balancers),
         supposed=supposed,
@@ -152,7 +169,7 @@ def _outlook(
         without_agent=tuple(i for i in instances if i not in online),
         groups_to_hook=tuple(g.name for g in fleet.groups if g.hook is None and g.matches(settings.group_name_pattern)),
         course=course(fleet, settings, online),
-        mends=mends(ports, around.surroundings(fleet, own), knobs),
+        mends=fleets.mends(fleet),
     )
 
 
@@ -171,9 +188,22 @@ def show(found: Region, out: Console) -> None:
     else:
         what = "no trail logs the management calls here: deploy with CreateTrail=true, or only the sweep sees a tag"
         out.print(what, style="yellow", soft_wrap=True)
+    out.print(_overview(found.fleets))
     for fleet in found.fleets:
         out.print()
         _show_fleet(fleet, out)
+
+
+def _overview(fleets: tuple[Outlook, ...]) -> Table:
+    """A line for each balancer and port that it forwards mail to."""
+    table = sheet("load balancer", "instance port", "clients' addresses", "instances", "would end in", "to mend")
+    for fleet in fleets:
+        for today in fleet.balancers:
+            for port in today.instance_ports:
+                seen = Text("lost", style="red") if port in today.lost_on else Text("seen", style="green")
+                counts = (str(len(fleet.instances)), fleet.course.end, str(len(fleet.mends) or ""))
+                table.add_row(today.name, str(port), seen, *counts)
+    return table
 
 
 def _show_fleet(fleet: Outlook, out: Console) -> None:

@@ -7,15 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from console import obstacle
+from console import door
 from console.obstacle import Obstacle
 from console.remains import Remains
 from console.stack import Stack
 from smtp_fleet import settings
-from smtp_fleet.settings import GuardSettings, SettingsError
+from smtp_fleet.settings import GuardSettings
 
 DEFAULTS = {"TagKey": "smtp-proxy-protocol", "MailPorts": "25", "PolicyName": "EnableProxyProtocol"}
 """What the template has for these parameters, for a Region whose stack is not named."""
@@ -39,18 +38,7 @@ def main(
 ) -> int:
     """Run the command; 0 when nothing is left, 1 when something is and why, 130 when it was stopped."""
     retiring = Retirement(told, client, out, every)
-    try:
-        retiring.run()
-    except (BotoCoreError, ClientError) as error:
-        err.print(str(obstacle.of(error)), style="red", soft_wrap=True)
-    except (Obstacle, SettingsError) as error:
-        err.print(str(error), style="red", soft_wrap=True)
-    except KeyboardInterrupt:
-        err.print(f"\nstopped: {retiring.stopped()}", style="yellow", soft_wrap=True)
-        return 130
-    else:
-        return 0
-    return 1
+    return door.run(retiring.run, err, retiring.stopped)
 
 
 class Retirement:
@@ -61,7 +49,7 @@ class Retirement:
         self._begun = self._deleting = False
         self._left: tuple[str, ...] = ()
 
-    def run(self) -> None:
+    def run(self) -> int:
         """The whole of it; raises Obstacle where it cannot go on."""
         stack = Stack(self._client("cloudformation"), self._told.stack) if self._told.stack else None
         here = Remains(self._client, self._settings(stack.parameters() if stack else {}))
@@ -69,7 +57,7 @@ class Retirement:
         self._left = here.left()
         if not (steps or self._left or stack):
             self._out.print("nothing of ours is left in this Region")
-            return
+            return door.NOTHING
         self._ask(steps, stack)
         self._begun = True
         here.disable(self._say)
@@ -79,6 +67,7 @@ class Retirement:
             self._delete(stack)
         else:
             self._out.print("no stack was named: delete it with --stack NAME, or by `sam delete`")
+        return door.NOTHING
 
     def stopped(self) -> str:
         """What to know after a Ctrl-C: nothing more is changed by us, and what is left."""

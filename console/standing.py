@@ -16,7 +16,7 @@ from smtp_fleet.tag import Wish
 
 @dataclass(frozen=True)
 class Host:
-    """One instance of a fleet; times in seconds since 1970, 0: never."""
+    """One instance of a fleet; times in seconds since 1970, 0: never or not known."""
 
     instance: str
     group: str
@@ -29,17 +29,23 @@ class Host:
     outcome: str
     reason: str
     waited_for: bool
+    waits_at_hook: bool
+    launched_at: int
 
 
 @dataclass(frozen=True)
 class FleetStanding:
-    """One fleet: what each balancer is tagged and does, the row that it is in, and what is wrong with it."""
+    """One fleet: what each balancer is tagged and does, the row that it is in, and what is wrong with it.
+
+    `again_in` is in how many seconds it is looked at again whatever happens; 0: at the next sweep.
+    """
 
     balancers: tuple[str, ...]
     names: tuple[str, ...]
     ports: tuple[int, ...]
     row: str
     not_yet: bool
+    again_in: int
     findings: tuple[str, ...]
     hosts: tuple[Host, ...]
 
@@ -58,6 +64,7 @@ def standing(fleet: Fleet, settings: MindSettings) -> FleetStanding:
         ports=ports,
         row=decided.reason,
         not_yet=decided.not_yet,
+        again_in=decided.again_in,
         findings=decided.findings,
         hosts=tuple(_host(m, fleet.now, ports) for m in fleet.members),
     )
@@ -83,6 +90,8 @@ def _host(member: Member, now: int, ports: tuple[int, ...]) -> Host:
         outcome=record.outcome.value if record.is_answered and record.outcome else "",
         reason=record.reason,
         waited_for=not record.is_answered and record.standing(now) is Standing.OUT,
+        waits_at_hook=member.waits and not member.serves,
+        launched_at=member.launched_at,
     )
 
 

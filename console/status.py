@@ -13,16 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from console import door, told, words
-from console.around import Around
 from console.fleets import Fleets, Unwritten
-from console.mend import Mend, mends
+from console.sheet import command, sheet
 from console.stack import Stack
 from console.standing import FleetStanding, Host, standing
-from smtp_fleet.fleet import Fleet
+from smtp_fleet.mend import Mend
 
 EXAMPLES = """examples:
   python -m console status                    every fleet of stack smtp-fleet in this Region
-  python -m console status --stack mail --json | jq '.fleets[].row'
+  python -m console status --region eu-west-1 --stack mail --json | jq '.fleets[].row'
 
 exit code: 0 all is well, 2 something is to be looked into, 1 it could not be told, and why"""
 
@@ -50,22 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     parser.epilog, parser.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--stack", metavar="NAME", default="smtp-fleet", help="the deployed stack; default smtp-fleet")
+    parser.add_argument("--region", metavar="REGION", help="where it is; default: the one of your AWS settings")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
-def main(asked: argparse.Namespace, client: Callable[[str], Any], out: Console, err: Console) -> int:
+def main(asked: argparse.Namespace, client: Callable[..., Any], out: Console, err: Console) -> int:
     """Run the command; 0 all is well, 2 something is to be looked into, 1 an error."""
 
-    def command() -> int:
+    def look() -> int:
         with door.at_work(err, "reading the Region"):
-            found = read(client, asked.stack, int(time.time()))
+            found = read(door.in_region(client, asked.region), asked.stack, int(time.time()))
         if asked.json:
             out.print(json.dumps(asdict(found), indent=2), soft_wrap=True)
         else:
             show(found, out)
         return door.NOTHING if found.is_well else door.SOMETHING
 
-    return door.run(command, err)
+    return door.run(look, err)
 
 
 def read(client: Callable[[str], Any], name: str, now: int) -> Status:
@@ -76,21 +76,14 @@ def read(client: Callable[[str], Any], name: str, now: int) -> Status:
     table = resources["Ledger"]
     settings = told.mind_settings(parameters, table)
     fleets = Fleets(client, settings, Unwritten(client("dynamodb"), table), lambda: now)
-    observed, around = fleets.observe(fleets.tagged()), Around(client)
-    _, groups = around.mail_balancers(settings.mail_ports)
+    observed = fleets.observe(fleets.tagged())
     return Status(
         at=now,
         region=cloudformation.meta.region_name,
         fleets=tuple(standing(fleet, settings) for fleet in observed),
-        mends=tuple(m for fleet in observed for m in _mends(around, fleet, fleet.ports(settings), groups)),
+        mends=tuple(mend for fleet in observed for mend in fleets.mends(fleet)),
         dead_letters={queue: _waiting(client("sqs"), resources[queue]) for queue in DEAD_LETTERS},
     )
-
-
-def _mends(around: Around, fleet: Fleet, ports: tuple[int, ...], groups: dict[str, frozenset[str]]) -> tuple[Mend, ...]:
-    own = frozenset().union(*(groups.get(b.name, frozenset()) for b in fleet.balancers))
-    knobs = {b.name: around.knobs(b.name) for b in fleet.balancers}
-    return mends(ports, around.surroundings(fleet, own), knobs)
 
 
 def _waiting(sqs: Any, url: str) -> int:
@@ -101,7 +94,7 @@ def _waiting(sqs: Any, url: str) -> int:
 def show(found: Status, out: Console) -> None:
     """Print it for people."""
     for fleet in found.fleets:
-        _show_fleet(fleet, found.at, out)
+        _show_fleet(fleet, found.at, found.region, out)
     if not found.fleets:
         out.print(f"no load balancer in {found.region} is tagged, and none sends by our policy")
     show_mends(found.mends, out)
@@ -112,34 +105,41 @@ def show(found: Status, out: Console) -> None:
         out.print("nothing to look into", style="green")
 
 
-def _show_fleet(fleet: FleetStanding, now: int, out: Console) -> None:
+def _show_fleet(fleet: FleetStanding, now: int, region: str, out: Console) -> None:
     for line in fleet.balancers:
         out.print(line, style="bold", soft_wrap=True)
-    out.print(f"  now: {fleet.row}", style="yellow" if fleet.not_yet else "green", soft_wrap=True)
+    again = f" (looks again within {words.ago(fleet.again_in)})" if fleet.again_in else ""
+    style = "yellow" if fleet.not_yet else "red" if fleet.findings else "green"
+    out.print(f"  now: {fleet.row}{again}", style=style, soft_wrap=True)
     for host in fleet.waits:
         since = words.ago(now - host.asked_at)
         out.print(f"  waiting for {host.instance} for {since}: {host.asked}", style="yellow", soft_wrap=True)
     for finding in fleet.findings:
         out.print(f"  finding: {finding}", style="red", soft_wrap=True)
     if fleet.hosts:
-        out.print(_table(fleet.hosts, now))
+        out.print(_table(fleet.hosts, now, region, out))
     out.print()
 
 
-def _table(hosts: tuple[Host, ...], now: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for head in ("instance", "group", "state", "speaks", "last asked", "by", "when", "answer", "command"):
-        table.add_column(head, overflow="fold")
+def _table(hosts: tuple[Host, ...], now: int, region: str, out: Console) -> Table:
+    heads = ("instance", "group", "state", "speaks", "last asked", "by", "when", "answer", "command")
+    table = sheet(*heads, whole=("instance", "command"))
     for h in hosts:
         when = f"{words.ago(now - h.asked_at)} ago" if h.asked_at else "never"
         answer = ": ".join(filter(None, (h.outcome, h.reason))) or ("none yet" if h.asked_at else "")
-        table.add_row(h.instance, h.group, h.state, h.speaks, h.asked, h.cause, when, answer, h.command)
+        shown = command(h.command, region, out)
+        table.add_row(h.instance, h.group, _state(h, now), h.speaks, h.asked, h.cause, when, answer, shown)
     return table
+
+
+def _state(host: Host, now: int) -> str:
+    return f"{host.state} for {words.ago(now - host.launched_at)}" if host.waits_at_hook else host.state
 
 
 def show_mends(found: tuple[Mend, ...], out: Console) -> None:
     """Print what is to be mended by hand, each with its commands."""
     for mend in found:
-        out.print(f"mend: {mend.what}", style="yellow", soft_wrap=True)
-        for command in mend.commands:
-            out.print(f"  {command}", soft_wrap=True)
+        detail = f" ({mend.detail})" if mend.detail else ""
+        out.print(f"mend: {mend.what}{detail}", style="yellow", soft_wrap=True)
+        for line in mend.commands:
+            out.print(f"  {line}", soft_wrap=True)

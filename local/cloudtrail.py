@@ -27,7 +27,10 @@ def event(
     account: str = "123456789012",
     who: str = "operator",
 ) -> dict[str, Any] | None:
-    """The event of a write to a service that the template listens to, failed calls included; None for all others."""
+    """The event of a write to a service that the template listens to, failed calls included; None for all others.
+
+    `who` made it: for a function its name, which Lambda gives to the session of its role.
+    """
     if service not in SOURCES or operation.startswith("Describe"):
         return None
     detail = {

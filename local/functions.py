@@ -216,6 +216,11 @@ def _parsed(line: str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {"message": line}
 
 
+def log_group_of(name: str, properties: dict[str, Any]) -> str:
+    """Where the lines of a function go: the group that the template gives it, or the one that Lambda makes."""
+    return str(properties.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{name}"))
+
+
 def environment_of(
     name: str, properties: dict[str, Any], folder: Path, region: str, key: str, endpoint: str
 ) -> dict[str, str]:
@@ -236,7 +241,7 @@ def environment_of(
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(properties.get("MemorySize", 128)),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_LAMBDA_LOG_FORMAT": properties.get("LoggingConfig", {}).get("LogFormat", "Text"),
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group_of(name, properties),
         "AWS_LAMBDA_LOG_STREAM_NAME": "local",
         "LAMBDA_TASK_ROOT": str(folder),
         "LANG": "en_US.UTF-8",

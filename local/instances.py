@@ -132,12 +132,17 @@ class Instances:
 
 
 class StandIns:
-    """Instances without any machine: their agents register, and answer every ask as an able host would."""
+    """Instances without any machine: their agents register, and answer every ask as an able host would.
+
+    Those that are `refusing` answer with the reason that they have there, all others with `word`.
+    """
 
     def __init__(self, region: Region, agent_delay: float = 2.0) -> None:
         self._agents = ThreadPoolExecutor(4, "agents")
         self._over = Event()
         self._region, self._delay = region, agent_delay
+        self.refusing: dict[str, str] = {}
+        self.word = "a stand-in's word: no Postfix here"
         region.on_launch = lambda instance: self._agents.submit(self._register, instance)
         region.executor = self._answer
 
@@ -155,13 +160,15 @@ class StandIns:
         self, instance: str, content: dict[str, Any], parameters: Mapping[str, list[str]], command: str
     ) -> ssm.Answer:
         [verb], [ports], [epoch] = (parameters[name] for name in ("Verb", "Ports", "Epoch"))
+        refused, expects = self.refusing.get(instance), verb == "expect" and instance not in self.refusing
         verdict = {
             "contract": 1,
             "verb": verb,
             "epoch": int(epoch),
-            "class": "ok",
-            "reason": "a stand-in's word: no Postfix here",
-            "changed": verb == "expect",
-            "ports": dict.fromkeys(ports.replace("none", "").split(), "proxy" if verb == "expect" else "plain"),
+            "class": "refused" if refused else "ok",
+            "reason": refused or self.word,
+            "changed": expects,
+            "ports": dict.fromkeys(ports.replace("none", "").split(), "proxy" if expects else "plain"),
         }
-        return ssm.Answer("Success", "Success", 0, json.dumps(verdict) + "\n", "")
+        status = ("Failed", "Failed", 12) if refused else ("Success", "Success", 0)
+        return ssm.Answer(*status, json.dumps(verdict) + "\n", "")

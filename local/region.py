@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -18,9 +18,9 @@ import boto3
 
 from local import cloudtrail
 from local.bus import Bus, Rule, rules_of
-from local.functions import Function, environment_of
+from local.functions import Function, environment_of, log_group_of
 from local.queues import EventSource, Pulse
-from local.strict import Call, Happening, autoscaling, listen, observe, sqs, ssm
+from local.strict import Call, Happening, autoscaling, cloudformation, listen, logs, observe, sqs, ssm
 from local.strict.server import serve
 from local.template import Template
 
@@ -102,6 +102,10 @@ class Region:
         for name, document in self._resources("AWS::SSM::Document", "Content", "DocumentType").items():
             document["Content"] = json.dumps(document["Content"])
             self.client("ssm").create_document(Name=self.template.name(name), **document)
+        where = (self.template.region, self.template.account)
+        for name in self._resources("AWS::Logs::LogGroup"):
+            logs.create(self.template.name(name), *where)
+        cloudformation.deploy(self.template.stack, self.template.parameters, self.template.physical, *where)
         self.bus = Bus(rules_of(self.template))
         for number, (name, properties) in enumerate(self._resources("AWS::Serverless::Function", *FUNCTION).items()):
             self._deploy_function(name, properties, f"ASIAFUNCTION{number:08}")
@@ -120,7 +124,7 @@ class Region:
             handler=properties["Handler"],
             timeout=float(properties.get("Timeout", 3)),
             variables=environment_of(called, properties, folder, self.template.region, key, self.endpoint),
-            on_line=lambda name, line: self._record("log", name, line),
+            on_line=partial(self._line, log_group_of(called, properties)),
             allows_recursion=properties.get("RecursiveLoop") == "Allow",
         )
         for label, source in properties.get("Events", {}).items():
@@ -134,6 +138,10 @@ class Region:
                 reports_failures="ReportBatchItemFailures" in asked.get("FunctionResponseTypes", []),
                 concurrency=asked.get("ScalingConfig", {}).get("MaximumConcurrency", 2),
             ))  # fmt: skip
+
+    def _line(self, group: str, who: str, line: dict[str, Any]) -> None:
+        self._record("log", who, line)
+        logs.write(group, json.dumps(line), time.time(), self.template.region, self.template.account)
 
     def _record(self, kind: str, who: str, what: Any) -> None:
         record = Record(time.time(), kind, who, what)
@@ -169,7 +177,8 @@ class Region:
         who = self._names.get(call.caller, call.caller)
         self._record("call", who, call)
         facts = call.service, call.operation, call.params, call.error
-        if event := cloudtrail.event(*facts, at=_moment(), id_=str(uuid4()), who=who):
+        principal = self.template.name(who) if who in self.functions else who
+        if event := cloudtrail.event(*facts, at=_moment(), id_=str(uuid4()), who=principal):
             self.publish(event)
             if call.service == "elb" and not call.error and self.on_elb_change:
                 self.on_elb_change()

@@ -147,6 +147,6 @@ class _Through(smtplib.SMTP):
 
 
 def _is_housekeeping(call: Call) -> bool:
-    """The lease is taken and given back, and a message that was handled is deleted: neither is a change."""
-    lease = call.service == "dynamodb" and "lease" in str(call.params.get("Item") or call.params.get("Key"))
-    return lease or call.service == "sqs"
+    """The lease, what is seen around a fleet, messages that were handled: to note these is no change."""
+    row = str(call.params.get("Item") or call.params.get("Key"))
+    return call.service == "sqs" or (call.service == "dynamodb" and ("lease" in row or "around/" in row))

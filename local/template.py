@@ -64,6 +64,17 @@ class Template:
                 found[name] = self.resolve({key: each for key, each in properties.items() if key in keys or not keys})
         return found
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the stack is told, defaults included."""
+        return {name: str(value) for name, value in self._parameters.items() if value is not None}
+
+    @property
+    def physical(self) -> dict[str, str]:
+        """The name or URL of each resource that the conditions allow, by its logical id."""
+        allowed = (name for name, resource in self.body["Resources"].items() if self._allowed(resource))
+        return {name: str(self._ref(name)) for name in allowed}
+
     def _allowed(self, resource: dict[str, Any]) -> bool:
         return "Condition" not in resource or self._condition(resource["Condition"])
 

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from local import cloudtrail
 from local.strict import listen, observe
 from local.strict import ssm as agents
-from smtp_fleet import autoscaling, ec2, elb, ledger, ssm
+from smtp_fleet import around, autoscaling, ec2, elb, ledger, ssm
 from smtp_fleet.fleet import HOOK_NAME
 from smtp_fleet.hand import Hand
 from smtp_fleet.mind import Mind
@@ -212,6 +212,7 @@ class Storm:
             ledger=ledger.Ledger(self.ours["dynamodb"], "ledger"),
             wakes=self.wakes,  # type: ignore[arg-type]
             asks=self.asks,  # type: ignore[arg-type]
+            around=around.Around(self.ours["ec2"]),
         )
         return Mind(SETTINGS, aws, self.clock, self.says, lambda *_: None, lambda: 100)
 

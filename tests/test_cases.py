@@ -515,6 +515,16 @@ def _(stack, wake):
     assert wake.row.calls["ELB and tagging"].total() == ceil(450 / 400) + ceil(120 / 100)
 
 
+@case("sweep of 1 that sends, an instance behind it, around which nobody has looked for a check interval")
+def _(stack, wake):
+    on(stack)
+    stack.group()
+    stack.wake("mx-1")
+    stack.scale(1)
+    stack.wake("mx-1")
+    wake.with_events([SWEEP])
+
+
 @pytest.mark.parametrize("name", sorted(CASES.keys() | table().keys()))
 def test_the_case_is_as_its_row_says(stack, name):
     wake = Waking(stack)

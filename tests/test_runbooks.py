@@ -26,7 +26,7 @@ SPOKEN = ("reason", "why", "phrase", "_SAID")
 WORDS = ("on", "off", "refused", "admitted", "rejected", "finding")
 """The phrases of one word."""
 
-FINDING = ("breaker", "cutover", "drift", "launch", "refusals", "rows", "tag", "view")
+FINDING = ("breaker", "cutover", "drift", "launch", "mend", "refusals", "rows", "tag", "view")
 """The modules that find something odd, and word it."""
 
 

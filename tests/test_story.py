@@ -48,6 +48,7 @@ def told(story):
     [seen["hook"]] = story.create_group("mx", "mx-1")
     attach_a_target_group(story, "mx", 8080)
     keep_a_warm_pool(story, "mx")
+    seen["rule"] = let_a_prefix_list_in(story)
     seen["instance"], seen["state at launch"] = story.launch("mx")
     seen["states"] = story.await_service("mx")
     seen["mail after"] = story.send_mail("mx-1", seen["instance"])
@@ -110,6 +111,19 @@ def keep_a_warm_pool(story, group):
     """Its instances are told by a call of its own."""
     story.region.client("autoscaling").put_warm_pool(AutoScalingGroupName=group, MinSize=0)
     story.quiet()
+
+
+def let_a_prefix_list_in(story):
+    """Somebody opens the mail port of the instances to the networks of a partner; gives the rule's id."""
+    ec2 = story.region.client("ec2")
+    made = ec2.create_managed_prefix_list(
+        PrefixListName="partner", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": "192.0.2.0/24"}]
+    )
+    [group] = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]
+    entry = {"PrefixListId": made["PrefixList"]["PrefixListId"]}
+    rule = {"IpProtocol": "tcp", "FromPort": 25, "ToPort": 25, "PrefixListIds": [entry]}
+    told = ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[rule])
+    return told["SecurityGroupRules"][0]["SecurityGroupRuleId"]
 
 
 def create_a_policy_of_others(story, balancer):
@@ -256,6 +270,16 @@ def test_a_live_fleet_is_switched_over(steps, told):
     assert [step for step in dict.fromkeys(steps) if step in order] == order
     assert told["policies after the cutover"] == [{"InstancePort": 25, "PolicyNames": [OURS]}]
     assert "client=unknown[198.51.100.10]" in told["mail after the cutover"]
+
+
+def test_the_sweep_says_who_else_reaches_the_mail_port_and_what_doubles_mail(story, told):
+    lines = [record.what for record in story.region.log if record.kind == "log"]
+    found = {line["finding"]: line["mend"] for line in lines if line.get("message") == "finding" and "mend" in line}
+    [way] = [what for what in found if told["rule"] in what]
+    assert "can reach port 25 past the balancer" in way
+    assert any("revoke-security-group-ingress" in command and told["rule"] in command for command in found[way])
+    assert any(what.startswith("load balancer mx-1 hangs up after 60 s") for what in found)
+    assert not any("plain-1" in what for what in found), "it does not send yet"
 
 
 def test_each_function_is_granted_exactly_the_calls_that_it_makes(story, told):

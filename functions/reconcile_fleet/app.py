@@ -10,7 +10,7 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 
-from smtp_fleet import autoscaling, ec2, elb, ledger, mind, observe, report, settings, sqs, ssm
+from smtp_fleet import around, autoscaling, ec2, elb, ledger, mind, observe, report, settings, sqs, ssm
 
 logger = Logger()
 metrics = Metrics()
@@ -18,15 +18,16 @@ say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.MindSettings, os.environ)
 client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
 gc.disable()  # clients stay: looking through them for garbage is a tenth of a start
-queue = client("sqs")
+queue, computing = client("sqs"), client("ec2")
 aws = observe.Gateways(
     balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
     groups=autoscaling.Groups(client("autoscaling"), client("elbv2")),
-    instances=ec2.Instances(client("ec2")),
+    instances=ec2.Instances(computing),
     answers=ssm.Answers(client("ssm")),
     ledger=ledger.Ledger(client("dynamodb"), told.ledger_table),
     wakes=sqs.Queue(queue, told.wakes_queue_url),
     asks=sqs.Queue(queue, told.asks_queue_url),
+    around=around.Around(computing),
 )
 gc.freeze()
 gc.enable()

@@ -69,6 +69,25 @@ class Command:
         return str(self.content["mainSteps"][0]["name"])
 
 
+KEPT = timedelta(days=30)
+"""For which Systems Manager keeps the command history (user guide, Run Command)."""
+
+
+def age(seconds: float, region: str, account: str) -> None:
+    """Have every command be older by so much: one that is no longer kept is not told any more."""
+    span = timedelta(seconds=seconds)
+    for command in _state(ssm_backends[account][region], "commands").values():
+        command.requested -= span
+        for each in command.invocations:
+            each.started, each.ended = (moment and moment - span for moment in (each.started, each.ended))
+
+
+def _kept(backend: Any) -> list[Command]:
+    """The commands that are still told, the latest first."""
+    every = [*_state(backend, "commands").values()][::-1]
+    return [command for command in every if command.requested > datetime.now(UTC) - KEPT]
+
+
 def _state(backend: Any, name: str) -> dict[str, Any]:
     return backend.__dict__.setdefault(name, {})  # goes with the backend when moto is reset
 
@@ -302,14 +321,14 @@ class _Response:
         return ActionResult({"Command": answer})
 
     def list_commands(self: Any) -> Any:
-        asked, known = json.loads(self.body), [*_state(self.ssm_backend, "commands").values()][::-1]
+        asked, known = json.loads(self.body), _kept(self.ssm_backend)
         _check_filters(asked, _KEYS | {"ExecutionStage"})
         shown = [_command(each) for each in known if asked.get("InstanceId") in {None, *each.asked["InstanceIds"]}]
         page, token = _page(asked, [each for each in shown if _fits(asked, each)], 1, 50)
         return ActionResult({"Commands": page, "NextToken": token})
 
     def list_command_invocations(self: Any) -> Any:
-        asked, known = json.loads(self.body), [*_state(self.ssm_backend, "commands").values()][::-1]
+        asked, known = json.loads(self.body), _kept(self.ssm_backend)
         _check_filters(asked, _KEYS)  # "ExecutionStage: ... (ListCommands operations only)"
         wanted = [i for each in known for i in each.invocations if asked.get("InstanceId") in {None, i.instance_id}]
         shown = [_invocation(each, asked.get("Details", False)) for each in wanted]

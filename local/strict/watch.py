@@ -19,6 +19,10 @@ from local.strict.overlay import lay
 one_at_a_time = RLock()
 
 
+READS = ("Describe", "List", "Get", "Receive", "Query", "Scan", "BatchGet", "Filter")
+"""How the names of the calls begin that ask for no change."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One API call: its parameters by their names in the service's model, its error code or None, and its answer."""
@@ -34,7 +38,7 @@ class Call:
     @property
     def is_write(self) -> bool:
         """True for a call that asks for a change."""
-        return not self.operation.startswith(("Describe", "List", "Get", "Receive", "Query", "Scan", "BatchGet"))
+        return not self.operation.startswith(READS)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import pytest
 from local.instances import StandIns
 from local.region import Region
 from local.story import PARAMETERS, TAG, Story
-from tests.console.deployed import client_of
 from tests.console.test_retire import TEMPLATE
 
 
@@ -26,7 +25,7 @@ def told():
             for group in ("mx", "old"):
                 story.await_service(group)
             story.set_tag("mx-old", "disabled")
-            story.client = client_of(region, PARAMETERS)
+            story.client = region.client
             yield story
         finally:
             instances.close()

@@ -39,7 +39,7 @@ def test_as_a_program_each_breaks_in_one_line(command):
 def test_a_region_that_means_nothing_is_one_line():
     ran = program("plan", "--region", "not a region", **KEYS)
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
-    assert "Is AWS_DEFAULT_REGION a Region" in ran.stderr
+    assert "Is AWS_DEFAULT_REGION or --region a Region" in ran.stderr
 
 
 @pytest.mark.parametrize(("terminal", "shown"), [(True, True), (False, False)])

@@ -19,7 +19,7 @@ from smtp_fleet.fleet import Fleet, Group, Listener, LoadBalancer, Member
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.plan import plan as decide
 from smtp_fleet.tag import Tags, wish
-from tests.console.deployed import run
+from tests.console.screen import run
 from tests.console.test_retire import TEMPLATE, denied
 from tests.smtp_fleet import conftest
 from tests.smtp_fleet.world import SETTINGS
@@ -136,6 +136,39 @@ def test_each_region_asked_for_is_told(stack):
     assert (text.count("Region us-east-1"), set(asked)) == (2, {"eu-west-1", "us-east-1"})
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_region_that_cannot_be_told_of_does_not_hide_the_others(stack, form):
+    def client(service, region_name):
+        if region_name == "eu-west-9":
+            raise EndpointConnectionError(endpoint_url="https://x")
+        return stack.client(service)
+
+    asked = ["--region", "eu-west-9", "--region", "us-east-1", *form]
+    code, text, complaint = run(plan, client, *asked)
+    assert (code, complaint.count("\n")) == (1, 1)
+    assert complaint.startswith("eu-west-9: Could not connect")
+    assert "us-east-1" in text
+    assert not form or len(json.loads(text)) == 1
+
+
+def test_all_balancers_are_in_one_table_first(stack):
+    stack.balancer(tag=None)
+    stack.balancer("mx-2", tag="audit")
+    lines = run(plan, stack.client)[1].splitlines()
+    [head] = [number for number, line in enumerate(lines) if line.startswith("load balancer")]
+    assert [line.split() for line in lines[head + 1 : head + 3]] == [
+        ["mx-1", "25", "lost", "0", "on", "2"],
+        ["mx-2", "25", "lost", "0", *["audit:", "nobody", "behind", "it:", "attaching"], "2"],
+    ]
+
+
+def test_a_deployed_stack_tells_its_parameters(stack):
+    """What is known to a stack is told in `test_status`; here nothing may contradict it."""
+    code, text, complaint = run(plan, stack.client, "--stack", "x", "--tag-key", "mail")
+    assert (code, text) == (1, "")
+    assert complaint == "--stack tells the parameters: leave --tag-key, --mail-ports and --policy-name out\n"
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -165,7 +198,9 @@ def test_a_denied_prefix_list_is_an_error_and_one_that_is_gone_is_not(stack, mon
     )["PrefixList"]["PrefixListId"]
     rule = {"IpProtocol": "tcp", "FromPort": 25, "ToPort": 25, "PrefixListIds": [{"PrefixListId": pl}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
-    assert f"mend: prefix list {pl} (192.0.2.0/24) can reach port 25" in run(plan, stack.client)[1]
+    text = run(plan, stack.client)[1]
+    assert f"mend: prefix list {pl} can reach port 25 past the balancer" in text
+    assert "; in the list: 192.0.2.0/24)" in text
     real = ec2.get_paginator
 
     def refusing(code):

@@ -314,7 +314,7 @@ def denied(operation, code="AccessDenied"):
     [
         (NoCredentialsError(), "no AWS credentials: set AWS_PROFILE, or run `aws configure`"),
         (NoRegionError(), "no Region: set AWS_DEFAULT_REGION to the Region of the stack"),
-        (EndpointConnectionError(endpoint_url="https://x"), "Is AWS_DEFAULT_REGION a Region, and is there a network?"),
+        (EndpointConnectionError(endpoint_url="https://x"), "or --region a Region, and is there a network?"),
         (denied("AddTags"), "not allowed to call elasticloadbalancing:AddTags"),
         (denied("GetResources", "AccessDeniedException"), "not allowed to call tag:GetResources"),
         (denied("DescribeLifecycleHooks"), "not allowed to call autoscaling:DescribeLifecycleHooks"),
@@ -342,7 +342,7 @@ def test_every_call_that_it_makes_is_known_by_its_action(stack, calls):
     stack.group()
     calls.clear()
     run(stack.client, "--yes", "--timeout", "0")
-    assert {call.partition(":")[2] for call in calls} <= retire.obstacle.ACTIONS.keys()
+    assert {call.partition(":")[2] for call in calls} <= retire.door.obstacle.ACTIONS.keys()
 
 
 def test_as_a_program_it_tells_errors_apart_from_what_it_did():

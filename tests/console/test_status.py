@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from console import status
+from console import plan, status
 from console.standing import standing
 from smtp_fleet.evidence import Answer, Ask, Machine, Record, Verb, answered, asked
 from smtp_fleet.fleet import Fleet, Listener, LoadBalancer, Member
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.tag import Tags, wish
-from tests.console.deployed import run
+from tests.console.screen import Screen, run
 from tests.console.test_retire import denied
 from tests.smtp_fleet.world import SETTINGS
 
@@ -31,6 +31,31 @@ def test_a_fleet_in_service_and_one_taken_off(told):
     assert "ok" in row
     assert "mx-old (tag: disabled): sends no header" in lines
     assert any(line.startswith("mend: load balancer mx-1 hangs up after 60 s") for line in lines)
+
+
+def test_what_a_deployed_stack_has_done_already_is_no_plan_any_more(told):
+    """Without the stack's ledger nothing is known of the hosts, and all would be done anew."""
+    steps = [
+        [fleet["course"]["steps"] for fleet in json.loads(run(plan, told.client, "--json", *more)[1])[0]["fleets"]]
+        for more in ([], ["--stack", "smtp-fleet"])
+    ]
+    assert [len(each) > 0 for each in steps[0]] == [True, False]
+    assert steps[1] == [[], []]
+
+
+def test_the_policy_of_a_plan_allows_what_it_calls_for_a_stack(told):
+    before = len(told.region.log)
+    run(plan, told.client, "--stack", "smtp-fleet")
+    made = {r.what.operation for r in told.region.log[before:] if r.kind == "call" and r.who == "operator"}
+    [statement] = json.loads(run(plan, told.client, "--policy", "--stack", "smtp-fleet")[1])["Statement"]
+    assert {plan.obstacle.ACTIONS[operation] for operation in made} <= set(statement["Action"])
+    assert set(statement["Action"]) >= plan.OF_A_STACK
+
+
+def test_on_a_narrow_terminal_nothing_that_is_typed_again_is_broken(told):
+    [instance] = told.states("mx")
+    lines = run(status, told.client, width=100)[1].splitlines()
+    assert any(instance in line and told_command(told, instance)[:8] in line for line in lines)
 
 
 def test_for_programs_it_is_json(told):
@@ -60,7 +85,7 @@ def test_it_reads_only(told):
 
 
 def test_dead_letters_are_told(told):
-    url = told.client("cloudformation").describe_stack_resources("x")["StackResources"]
+    url = told.client("cloudformation").describe_stack_resources(StackName="smtp-fleet")["StackResources"]
     [url] = [r["PhysicalResourceId"] for r in url if r["LogicalResourceId"] == "AsksDeadLetters"]
     told.region.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
     try:
@@ -95,6 +120,18 @@ def test_an_ask_that_is_out_is_waited_for_since_it_was_asked():
     found = standing(fleet_of(out, done), SETTINGS)
     assert [(h.instance, h.asked_at, h.asked) for h in found.waits] == [("i-1", NOW - 100, "expect 25")]
     assert [h.speaks for h in found.hosts] == ["25=unknown", "25=proxy"]
+
+
+def test_a_launch_that_waits_at_our_hook_says_since_when():
+    fleet = fleet_of(Record(Machine("i-1", "vol-1")))
+    member = replace(fleet.members[0], waits=True, serves=False, launched_at=NOW - 300)
+    found = standing(replace(fleet, members=(member,)), SETTINGS)
+    [host] = found.hosts
+    assert (host.waits_at_hook, host.launched_at) == (True, NOW - 300)
+    screen = Screen()
+    status.show(status.Status(NOW, "us-east-1", (replace(found, again_in=42, not_yet=True),), (), {}), screen.out)
+    assert "waits at our hook for 5 min" in screen.text
+    assert "(looks again within 42 s)" in screen.text
 
 
 @pytest.mark.parametrize(

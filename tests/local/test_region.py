@@ -228,6 +228,32 @@ def test_the_lines_of_an_invocation_come_before_its_answer(region):
     assert told == [{"do": "nothing"}]
 
 
+def test_what_a_function_prints_is_in_its_log_group(template):
+    """In the group that the template gives it, and without one in the group that Lambda makes."""
+    with Region(template, overrides={"Mind": {"LoggingConfig": {"LogFormat": "JSON", "LogGroup": "kept"}}}) as region:
+        wake(region, do="later")
+        assert region.quiet(20, ahead=3)
+        logs = region.client("logs")
+        [line] = logs.filter_log_events(logGroupName="kept", filterPattern='{ $.word = "layer" }')["events"]
+        assert json.loads(line["message"]) == lines(region)[0]
+        assert abs(line["timestamp"] / 1000 - time.time()) < 60
+        group = f"/aws/lambda/{region.template.name('Hand')}"
+        said = logs.filter_log_events(logGroupName=group, filterPattern='{ $.message = "1 asks" }')["events"]
+        assert len(said) == 1
+
+
+def test_the_stack_is_described_as_it_is_deployed(template):
+    """With every parameter, defaults included, and each resource's physical id: for a queue its URL."""
+    with Region(template) as region:
+        cloudformation = region.client("cloudformation")
+        [stack] = cloudformation.describe_stacks(StackName="smtp-fleet")["Stacks"]
+        assert stack["Parameters"] == [{"ParameterKey": "Prefix", "ParameterValue": "seen"}]
+        told = cloudformation.describe_stack_resources(StackName="smtp-fleet")["StackResources"]
+        names = {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in told}
+        assert names["Ledger"] in region.client("dynamodb").list_tables()["TableNames"]
+        assert names["Dead"] in region.client("sqs").list_queues()["QueueUrls"]
+
+
 def test_a_delayed_message_comes_when_it_is_due(region):
     """`quiet` looks as far ahead as it is told to."""
     wake(region, do="later")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from local.strict import ssm as agents
-from smtp_fleet import autoscaling, ec2, elb, ledger, sqs, ssm
+from smtp_fleet import around, autoscaling, ec2, elb, ledger, sqs, ssm
 from smtp_fleet.hand import Hand
 from smtp_fleet.mind import Mind
 from smtp_fleet.observe import Gateways
@@ -62,6 +62,7 @@ class Stack:
             ledger=self.ledger,
             wakes=self.queue("wakes"),
             asks=self.queue("asks"),
+            around=around.Around(self.client("ec2")),
         )
         settings = replace(self.settings, **changes)
         return Mind(settings, gateways, lambda: self.now, self.say, self.count, lambda: self.left)

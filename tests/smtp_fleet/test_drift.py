@@ -202,8 +202,8 @@ def test_an_overwritten_postfix_is_found_by_the_sweep_and_repaired(stack):
     for _ in range(4):
         round_()
     assert speaks == {"25": "proxy"}
-    asked_for = [keys["ask"] for phrase, keys in stack.said[before:] if phrase == "command sent"]
-    assert ["LOOK" in ask for ask in asked_for] == [True, False]
+    asked_for = [keys["asked"] for phrase, keys in stack.said[before:] if phrase == "command sent"]
+    assert [" look " in ask for ask in asked_for] == [True, False]
     findings = [keys["finding"] for phrase, keys in stack.said[before:] if phrase == "finding"]
     assert findings == [
         f"live mismatch: {instance} takes traffic on instance port 25 and does not expect the header"

@@ -9,6 +9,7 @@ from typing import Any
 from smtp_fleet.actions import SetPolicies
 from smtp_fleet.faults import NotReadBack
 from smtp_fleet.fleet import Listener, LoadBalancer
+from smtp_fleet.mend import Knobs
 from smtp_fleet.tag import Tags, tags
 
 TAGS_PAGE = 20
@@ -95,6 +96,12 @@ class LoadBalancers:
         """Delete a policy that is on no port; the API refuses one that is in use (InvalidConfigurationRequest)."""
         self._elb.delete_load_balancer_policy(LoadBalancerName=balancer, PolicyName=policy)
 
+    def knobs(self, balancer: str) -> Knobs:
+        """The attributes that decide about duplicates and broken sessions."""
+        told = self._elb.describe_load_balancer_attributes(LoadBalancerName=balancer)["LoadBalancerAttributes"]
+        idle = told.get("ConnectionSettings", {}).get("IdleTimeout", 60)
+        return Knobs(int(idle), bool(told.get("ConnectionDraining", {}).get("Enabled")))
+
     def _create(self, balancer: str, policy: str) -> None:
         try:
             self._elb.create_load_balancer_policy(
@@ -121,6 +128,7 @@ class LoadBalancers:
             backend=backend,
             assumed=assumed,
             instances=_instances(described),
+            security_groups=frozenset(described.get("SecurityGroups", ())),
         )
 
     def _proxy_policies(self, balancer: str) -> frozenset[str]:

@@ -69,17 +69,18 @@ class Ask:
 
 @dataclass(frozen=True)
 class Invocation:
-    """One instance's part of a command, as Systems Manager tells it."""
+    """One instance's part of a command, as Systems Manager tells it; `seconds` from request to end, 0: not told."""
 
     instance_id: str
     status: str
     details: str
     output: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an invocation proves about a machine, for the ask of this epoch only."""
+    """What an invocation proves about a machine, for the ask of this epoch only, and whether it `changed` anything."""
 
     epoch: int
     outcome: Outcome
@@ -89,6 +90,13 @@ class Answer:
     stored: int = 0
     owner: str = ""
     detail: str = ""
+    changed: bool = False
+
+    @property
+    def speaks(self) -> str:
+        """What each port speaks, in words: `25=proxy 587=plain`."""
+        spoken = dict.fromkeys(self.proxy, Speaks.PROXY) | dict.fromkeys(self.plain, Speaks.PLAIN)
+        return " ".join(f"{port}={spoken[port].value}" for port in sorted(spoken))
 
 
 @dataclass(frozen=True)
@@ -243,6 +251,7 @@ def believe(asked: Ask, invocation: Invocation) -> Answer | None:
         stored=stored if type(stored) is int and stored > 0 else 0,
         owner=owner[:40] if isinstance(owner, str) else "",
         detail=detail[:500] if isinstance(detail, str) else "",
+        changed=verdict.get("changed") is True,
     )
 
 

@@ -42,6 +42,7 @@ class LoadBalancer:
     backend: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     instances: frozenset[str] = frozenset()
     assumed: bool = False
+    security_groups: frozenset[str] = frozenset()
 
     def on(self, port: int) -> tuple[str, ...]:
         """The names of all policies on an instance port, in the order that the API tells."""
@@ -161,6 +162,15 @@ class Breaker:
     at: int
     configuration: str
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found wrong with a fleet, and with what is around it, looked at when (seconds since 1970; 0: never)."""
+
+    within: frozenset[str] = frozenset()
+    around: frozenset[str] = frozenset()
+    looked_around_at: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from smtp_fleet.messages import ADMIT, ASK, REJECT, Entry
 from smtp_fleet.outcome import HOPELESS
 from smtp_fleet.patience import next_look, phase
 from smtp_fleet.sqs import Queue
-from smtp_fleet.ssm import BATCH, Commands, NotSendable
+from smtp_fleet.ssm import BATCH, Commands, NotSendable, comment
 
 MARGIN = 10
 """Seconds that have to be left of an invocation to begin another step."""
@@ -159,7 +159,8 @@ class Hand:
             for record in same:
                 command = commands.get(record.machine.instance_id)
                 if command:
-                    self._say("command found in the history", command_id=command, ask=str(ask), cause=cause)
+                    told = {"command_id": command, "instance_ids": [record.machine.instance_id]}
+                    self._say("command found in the history", **told, asked=comment(ask, cause))
                     self._record(record, command)
                     found.add(record.machine)
         return frozenset(found)
@@ -182,7 +183,7 @@ class Hand:
             return self._wait(batch, "waiting for Systems Manager: it throttles")
         except NotSendable as refused:
             return self._send_apart(batch, refused.instance_ids)
-        self._say("command sent", command_id=command, instance_ids=ids, ask=str(ask), cause=cause)
+        self._say("command sent", command_id=command, instance_ids=ids, asked=comment(ask, cause))
         for record in batch:
             self._record(record, command)
 

@@ -1,8 +1,9 @@
 """The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `refused/BALANCERS/PORT`,
-`attached/BALANCERS/PORT`, `breaker/GROUP`, one of `hooks` and one `lease`. Losing it costs one round of asks and one
-settle time. It encodes and decodes; what may be written when is the business of `evidence` and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `around/BALANCERS`,
+`refused/BALANCERS/PORT`, `attached/BALANCERS/PORT`, `breaker/GROUP`, one of `hooks` and one `lease`. Losing it costs
+one round of asks and one settle time. It encodes and decodes; what may be written when is the business of `evidence`
+and `plan`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Machine, Record, Verb
-from smtp_fleet.fleet import Attachment, Breaker, Refusal
+from smtp_fleet.fleet import Attachment, Breaker, Found, Refusal
 from smtp_fleet.outcome import Outcome
 
 KEPT = 40 * 86_400
@@ -128,10 +129,12 @@ class Ledger:
         for port in ports:
             self._delete(f"refused/{fleet}/{port}")
 
-    def findings(self, fleet: str) -> frozenset[str]:
-        """What was found wrong with a fleet when last it was looked at."""
-        rows = self._get([f"findings/{fleet}"])
-        return frozenset(text["S"] for item in rows.values() for text in item["texts"]["L"])
+    def findings(self, fleet: str) -> Found:
+        """What was found wrong with a fleet, and with what is around it, when last each was looked at."""
+        within, around = f"findings/{fleet}", f"around/{fleet}"
+        rows = self._get([within, around])
+        at = _count(rows[around], "at") if around in rows else 0
+        return Found(_texts(rows.get(within)), _texts(rows.get(around)), at)
 
     def record_findings(self, fleet: str, findings: Iterable[str]) -> None:
         """Write down what is wrong with a fleet now; nothing is no row."""
@@ -140,6 +143,15 @@ class Ledger:
             self._put({"id": {"S": f"findings/{fleet}"}, "texts": {"L": texts}})
         else:
             self._delete(f"findings/{fleet}")
+
+    def record_around(self, fleet: str, findings: Iterable[str], now: int) -> None:
+        """Write down what is wrong around a fleet, looked at now."""
+        row = {"id": {"S": f"around/{fleet}"}, "texts": {"L": [{"S": text} for text in findings]}, "at": _number(now)}
+        self._put(row | {"expires": _number(now + KEPT)})
+
+    def forget_around(self, fleet: str) -> None:
+        """Strike out what is wrong around a fleet: it does not send any more."""
+        self._delete(f"around/{fleet}")
 
     def groups(self, names: Iterable[str]) -> tuple[dict[str, int], dict[str, Breaker]]:
         """Since when our hook is known to be on each group, where it is; and what is known of launches given up."""
@@ -233,6 +245,10 @@ def _machine_id(machine: Machine) -> str:
 
 def _off_id(balancer: str, port: int) -> str:
     return f"off/{balancer}/{port}"
+
+
+def _texts(item: dict[str, Any] | None) -> frozenset[str]:
+    return frozenset(text["S"] for text in item["texts"]["L"]) if item else frozenset()
 
 
 def _count(item: dict[str, Any], field: str) -> int:

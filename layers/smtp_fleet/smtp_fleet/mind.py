@@ -17,6 +17,7 @@ from smtp_fleet.actions import Plan
 from smtp_fleet.events import UnknownEvent, Where
 from smtp_fleet.fleet import Fleet, Group, LoadBalancer
 from smtp_fleet.ledger import Superseded
+from smtp_fleet.lookout import Lookout
 from smtp_fleet.observe import Gateways, Observer
 from smtp_fleet.plan import plan
 from smtp_fleet.settings import MindSettings
@@ -57,6 +58,7 @@ class Mind:
         self._actor = Actor(aws, clock, count, left)
         self._left_out: set[str] = set()
         self._tallies: list[tuple[str, gauges.Tally]] = []
+        self._lookout = Lookout(settings, aws, clock, say)
 
     def wake(self, bodies: Mapping[str, Any], holder: str) -> set[str]:
         """Handle the wakes of one batch, each body under its message id; returns the ids that must be tried again."""
@@ -200,7 +202,8 @@ class Mind:
         self._tallies.append((min(fleet.wishes, default=""), gauges.tally(fleet, self._settings)))
         keys: dict[str, Any] = {"load_balancers": [b.name for b in fleet.balancers]}
         keys |= {"auto_scaling_groups": [g.name for g in fleet.groups], "calls": sorted(where.by)}
-        self._say_findings(fleet, decision, keys)
+        known = self._aws.ledger.findings(fleet.name)
+        self._say_findings(fleet, decision, known.within, keys)
         self._say(
             decision.reason,
             **keys,
@@ -210,13 +213,13 @@ class Mind:
             cause=where.cause,
         )
         self._actor.act(fleet, decision, where.cause)
+        self._lookout.look(fleet, known, keys, where.everything)  # last: the fleet is served, whatever is around it
 
     def _plan(self, fleet: Fleet) -> Plan:
         return plan(fleet, self._settings) if fleet.balancers else orphan.plan(fleet, self._settings)
 
-    def _say_findings(self, fleet: Fleet, decision: Plan, keys: dict[str, Any]) -> None:
+    def _say_findings(self, fleet: Fleet, decision: Plan, known: frozenset[str], keys: dict[str, Any]) -> None:
         """What is wrong is said once, and once more when it is over."""
-        known = self._aws.ledger.findings(fleet.name)
         for finding in decision.findings:
             if finding not in known:
                 self._say("finding", **keys, finding=finding)

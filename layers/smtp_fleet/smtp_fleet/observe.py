@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from smtp_fleet.around import Around
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
@@ -15,7 +16,7 @@ from smtp_fleet.ledger import Ledger
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import MindSettings
 from smtp_fleet.sqs import Queue
-from smtp_fleet.ssm import Answers
+from smtp_fleet.ssm import Answers, comment
 from smtp_fleet.tag import Tags, Wish, wish
 
 Part = tuple[tuple[LoadBalancer, ...], dict[str, Wish]]
@@ -32,6 +33,7 @@ class Gateways:
     ledger: Ledger
     wakes: Queue
     asks: Queue
+    around: Around
 
 
 class Observer:
@@ -136,7 +138,8 @@ class Observer:
         # An instance that EC2 does not show (yet) is one of unknown root volume: it counts, and cannot be asked.
         found = aws.instances.roots(ids)
         roots = {i: root for i in ids if not (root := found.get(i, Root("", 0))).gone}
-        records = self._answers(aws.ledger.records(Machine(i, root.volume) for i, root in roots.items()))
+        records = aws.ledger.records(Machine(i, root.volume) for i, root in roots.items())
+        self._hear(records, [b.name for b in balancers])
         members = tuple(
             member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
             for i in sorted(roots)
@@ -146,26 +149,35 @@ class Observer:
         refusals, attachments = aws.ledger.cutovers(fleet.name, fleet.ports(self._settings))
         return replace(fleet, off_since=off_since, refusals=refusals, attachments=attachments)
 
-    def _answers(self, records: dict[Machine, Record]) -> dict[Machine, Record]:
-        """The records with what the commands that are out have ended in."""
+    def _hear(self, records: dict[Machine, Record], balancers: list[str]) -> None:
+        """Bring what the commands that are out have ended in into the records, and into the ledger.
+
+        It is said first: the log is what is kept of it, and a word too often does no harm there.
+        """
         out = {m: r for m, r in records.items() if r.ask and r.command_id and r.answered != r.ask.epoch}
         told = {command: self._aws.answers.invocations(command) for command in {r.command_id for r in out.values()}}
         for machine, record in out.items():
             invocation = told[record.command_id].get(machine.instance_id)
             answer = believe(record.ask, invocation) if record.ask and invocation else None
-            if answer:
+            if record.ask and invocation and answer:
                 records[machine] = answered(record, answer)
-                self._aws.ledger.write(record, records[machine])
-                self._count(_METRIC_OF.get(answer.outcome, "Failed"))
                 self._say(
                     "an instance answered",
                     instance_id=machine.instance_id,
                     command_id=record.command_id,
+                    load_balancers=balancers,
+                    asked=comment(record.ask, record.cause),
+                    sent_at=record.sent_at,
+                    status=invocation.details or invocation.status,
+                    seconds=invocation.seconds,
                     outcome=answer.outcome.value,
                     answer=answer.reason,
                     detail=answer.detail,
+                    speaks=answer.speaks,
+                    changed=answer.changed,
                 )
-        return records
+                self._aws.ledger.write(record, records[machine])
+                self._count(_METRIC_OF.get(answer.outcome, "Failed"))
 
 
 def _serves(balancer: LoadBalancer, tags: Tags) -> bool:

@@ -39,11 +39,7 @@ class Answers:
     def invocations(self, command_id: str) -> dict[str, Invocation]:
         """Each instance's part of a command; empty for a moment after it was sent (eventual consistency)."""
         pages = self._ssm.get_paginator("list_command_invocations").paginate(CommandId=command_id, Details=True)
-        return {
-            i["InstanceId"]: Invocation(i["InstanceId"], i["Status"], i.get("StatusDetails", ""), _output(i))
-            for page in pages
-            for i in page["CommandInvocations"]
-        }
+        return {i["InstanceId"]: invocation(i) for page in pages for i in page["CommandInvocations"]}
 
 
 class Commands:
@@ -142,5 +138,14 @@ def _ports(ask: Ask) -> str:
     return " ".join(map(str, sorted(ask.ports))) or "none"
 
 
-def _output(invocation: dict[str, Any]) -> str:
-    return "".join(plugin.get("Output", "") for plugin in invocation.get("CommandPlugins", ()))
+def invocation(told: dict[str, Any]) -> Invocation:
+    """One instance's part of a command as ListCommandInvocations tells it with details."""
+    plugins = told.get("CommandPlugins", ())
+    ends = [p["ResponseFinishDateTime"].timestamp() for p in plugins if p.get("ResponseFinishDateTime")]
+    return Invocation(
+        instance_id=told["InstanceId"],
+        status=told["Status"],
+        details=told.get("StatusDetails", ""),
+        output="".join(plugin.get("Output", "") for plugin in plugins),
+        seconds=round(max(0.0, max(ends) - told["RequestedDateTime"].timestamp()), 1) if ends else 0.0,
+    )

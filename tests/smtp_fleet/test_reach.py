@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.around import rule as told
-from console.mend import Knobs, mends
-from console.reach import Rule, Source, Surroundings, ways
+from smtp_fleet.around import rule as told
+from smtp_fleet.mend import Knobs, mends
+from smtp_fleet.reach import Rule, Source, Surroundings, ways
 
 OWN = "sg-balancer"
 HERE = Surroundings(
@@ -34,21 +34,23 @@ def test_the_balancers_own_group_is_no_way_past_it():
 
 
 @pytest.mark.parametrize(
-    ("source", "value", "who"),
+    ("source", "value", "who", "exactly"),
     [
-        (Source.IPV4, "0.0.0.0/0", "everybody (0.0.0.0/0)"),
-        (Source.IPV6, "::/0", "everybody (::/0)"),
-        (Source.IPV4, "10.0.0.0/16", "10.0.0.0/16"),
-        (Source.PREFIX_LIST, "pl-1", "prefix list pl-1 (192.0.2.0/24)"),
-        (Source.PREFIX_LIST, "pl-2", "whoever is in prefix list pl-2, which could not be read"),
-        (Source.GROUP, "sg-app", "security group sg-app (i-9)"),
-        (Source.GROUP, "sg-empty", "security group sg-empty (nobody carries it now)"),
-        (Source.GROUP, "sg-mx", "security group sg-mx (nobody carries it now)"),
+        (Source.IPV4, "0.0.0.0/0", "everybody (0.0.0.0/0)", ""),
+        (Source.IPV6, "::/0", "everybody (::/0)", ""),
+        (Source.IPV4, "10.0.0.0/16", "10.0.0.0/16", ""),
+        (Source.IPV6, "2001:db8::/32", "2001:db8::/32", ""),
+        (Source.PREFIX_LIST, "pl-1", "prefix list pl-1", "; in the list: 192.0.2.0/24"),
+        (Source.PREFIX_LIST, "pl-2", "prefix list pl-2, which could not be read,", ""),
+        (Source.GROUP, "sg-app", "security group sg-app", "; the group is on: i-9"),
+        (Source.GROUP, "sg-empty", "security group sg-empty", "; nobody carries the group now"),
+        (Source.GROUP, "sg-mx", "security group sg-mx", "; nobody carries the group now"),
     ],
 )
-def test_each_way_names_who_the_rule_and_its_closing(source, value, who):
+def test_each_way_names_who_the_rule_and_its_closing(source, value, who, exactly):
     [way] = found(rule(source, value))
-    assert (way.who, way.rule, way.instances) == (who, "sgr-1", ("i-1", "i-2"))
+    assert (way.who, way.rule, way.group, way.instances) == (who, "sgr-1", "sg-mx", ("i-1", "i-2"))
+    assert way.detail == f"to i-1, i-2{exactly}"
     assert way.commands == ("aws ec2 revoke-security-group-ingress --group-id sg-mx --security-group-rule-ids sgr-1",)
 
 
@@ -58,7 +60,8 @@ def test_an_empty_prefix_list_lets_nobody_in():
 
 def test_who_else_carries_the_balancers_group_is_a_way():
     [way] = found(carriers={OWN: frozenset({"eni-elb", "i-7"})})
-    assert way.who == "i-7, by the balancer's own group sg-balancer"
+    assert way.who == "whoever else carries the balancer's own group sg-balancer"
+    assert way.detail.endswith("the group is on: i-7")
     assert not any("revoke" in command for command in way.commands), "closing it would stop the mail"
 
 
@@ -84,9 +87,9 @@ def test_only_the_instances_that_carry_the_group_are_concerned():
 
 def test_a_rule_that_lets_in_more_says_so():
     [way] = found(rule(Source.IPV4, "10.0.0.0/8", first=0, last=65535))
-    assert way.note.startswith("the rule lets in ports 0-65535")
+    assert "; the rule lets in ports 0-65535" in way.detail
     [way] = found(rule(Source.IPV4, "10.0.0.0/8", protocol="-1", first=-1, last=-1))
-    assert way.note.startswith("the rule lets in everything")
+    assert "; the rule lets in everything" in way.detail
 
 
 @given(
@@ -142,4 +145,18 @@ def test_a_short_idle_timeout_and_no_draining_are_to_be_mended():
 def test_a_network_acl_is_a_note_on_each_way():
     around = replace(HERE, rules=(rule(Source.IPV4, "0.0.0.0/0"),), acl_notes=("network ACL acl-1 is not the default",))
     [mend] = mends((25,), around, {})
-    assert "(network ACL acl-1 is not the default)" in mend.what
+    assert mend.detail.endswith("; network ACL acl-1 is not the default")
+
+
+def test_what_is_to_be_mended_is_called_the_same_whoever_comes_and_goes():
+    """A finding is said once a change: instances that come and go are none."""
+    here, later = (
+        [mend.what for mend in mends((25,), replace(HERE, rules=rules, host_groups=hosts, carriers=carriers), {})]
+        for rules in [(rule(Source.GROUP, "sg-app"), replace(rule(Source.GROUP, OWN), id="sgr-2"))]
+        for hosts, carriers in (
+            (HERE.host_groups, {OWN: frozenset({"i-7"}), "sg-app": frozenset({"i-9"})}),
+            ({"i-3": frozenset({"sg-mx"})}, {OWN: frozenset({"i-8", "i-9"}), "sg-app": frozenset()}),
+        )
+    )
+    assert here == later
+    assert len(here) == 2

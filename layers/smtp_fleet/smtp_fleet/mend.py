@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from console.reach import Surroundings, Way, ways
+from smtp_fleet.reach import Surroundings, Way, ways
 
 DATA_END = 600
 """Seconds for which a client waits for the answer to its final dot (RFC 5321 §4.5.3.2.6): a balancer that hangs up
@@ -22,23 +22,22 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Mend:
-    """What is wrong, where, and the commands that mend it."""
+    """What is wrong, and the commands that mend it; `detail` is what changes as instances come and go."""
 
     what: str
     commands: tuple[str, ...]
+    detail: str = ""
 
 
 def mends(ports: tuple[int, ...], around: Surroundings, knobs: Mapping[str, Knobs]) -> tuple[Mend, ...]:
     """Every way past the balancers to these instance ports, and every attribute that makes duplicates."""
-    past = [_past(way, around) for port in ports for way in ways(around, port)]
+    past = [_past(way) for port in ports for way in ways(around, port)]
     return (*past, *(mend for name, told in sorted(knobs.items()) for mend in _knobs(name, told)))
 
 
-def _past(way: Way, around: Surroundings) -> Mend:
-    notes = "; ".join(note for note in (way.note, *around.acl_notes) if note)
-    to = ", ".join(way.instances)
-    what = f"{way.who} can reach port {way.port} of {to} past the balancer, by rule {way.rule}"
-    return Mend(f"{what} ({notes})" if notes else what, way.commands)
+def _past(way: Way) -> Mend:
+    what = f"{way.who} can reach port {way.port} past the balancer, by rule {way.rule} of {way.group}"
+    return Mend(what, way.commands, way.detail)
 
 
 def _knobs(name: str, told: Knobs) -> tuple[Mend, ...]:

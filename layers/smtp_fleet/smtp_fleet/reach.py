@@ -65,52 +65,60 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Way:
-    """A way to a mail port that is not the balancer: who, by which rule, to which instances, and how to close it."""
+    """A way to a mail port that is not the balancer: who, by which rule of which group, and how to close it.
+
+    `detail` tells what changes as instances come and go: to which the way leads, and who exactly may take it.
+    """
 
     port: int
     who: str
     rule: str
+    group: str
     instances: tuple[str, ...]
     commands: tuple[str, ...]
-    note: str = ""
+    detail: str
 
 
 def ways(around: Surroundings, port: int) -> tuple[Way, ...]:
     """Every way to the port of an instance that is not the balancer's, the widest sources first."""
     rules = sorted((r for r in around.rules if r.covers(port)), key=lambda r: (list(Source).index(r.source), r.id))
-    found = [(rule, _who(around, rule), _hosts(around, rule.group)) for rule in rules]
-    return tuple(
-        Way(port, who, rule.id, hosts, _closing(around, rule, port), _note(rule))
-        for rule, who, hosts in found
-        if who and hosts
-    )
+    return tuple(way for rule in rules if (way := _way(around, rule, port)))
+
+
+def _way(around: Surroundings, rule: Rule, port: int) -> Way | None:
+    found, hosts = _who(around, rule), _hosts(around, rule.group)
+    if not (found and hosts):
+        return None
+    who, exactly = found
+    detail = "; ".join(filter(None, (f"to {_few(hosts)}", exactly, _note(rule), *around.acl_notes)))
+    return Way(port, who, rule.id, rule.group, hosts, _closing(around, rule, port), detail)
 
 
 def _hosts(around: Surroundings, group: str) -> tuple[str, ...]:
     return tuple(sorted(instance for instance, groups in around.host_groups.items() if group in groups))
 
 
-def _who(around: Surroundings, rule: Rule) -> str:
-    """Who but the balancer comes in by a rule; empty: nobody."""
+def _who(around: Surroundings, rule: Rule) -> tuple[str, str] | None:
+    """Who but the balancer comes in by a rule, and who exactly that is now; None: nobody."""
     match rule.source:
         case Source.GROUP:
             return _carriers(around, rule.value)
         case Source.PREFIX_LIST:
             entries = around.prefix_lists.get(rule.value)
             if entries is None:
-                return f"whoever is in prefix list {rule.value}, which could not be read"
-            return f"prefix list {rule.value} ({_few(entries)})" if entries else ""
-    if rule.value in ("0.0.0.0/0", "::/0"):
-        return f"everybody ({rule.value})"
-    return rule.value
+                return f"prefix list {rule.value}, which could not be read,", ""
+            return (f"prefix list {rule.value}", f"in the list: {_few(entries)}") if entries else None
+    everybody = rule.value in ("0.0.0.0/0", "::/0")
+    return f"everybody ({rule.value})" if everybody else rule.value, ""
 
 
-def _carriers(around: Surroundings, group: str) -> str:
+def _carriers(around: Surroundings, group: str) -> tuple[str, str] | None:
     """A group lets in every interface that carries it: those that are not a balancer's are a way past it."""
     others = sorted(around.carriers.get(group, frozenset()) - around.balancer_interfaces)
+    carried = f"the group is on: {_few(others)}" if others else "nobody carries the group now"
     if group in around.balancer_groups:
-        return f"{_few(others)}, by the balancer's own group {group}" if others else ""
-    return f"security group {group} ({_few(others) if others else 'nobody carries it now'})"
+        return (f"whoever else carries the balancer's own group {group}", carried) if others else None
+    return f"security group {group}", carried
 
 
 def _few(names: Collection[str]) -> str:
