@@ -86,7 +86,10 @@ def test_a_failure_at_any_step_puts_back_what_was(ask, machine, trip, dial):
         trip("fail", number)
         answer = ask("expect")
         classes.add(answer.verdict["class"])
-        if answer.verdict["class"] == "ok":
+        trip("fail", 0)
+        said = "proxy" if answer.verdict["class"] == "ok" else "plain"
+        assert ask("look").said == ("ok", {"25": said}), number  # what it said stays so
+        if said == "proxy":
             assert bytes_of(machine) == proxy, number
         else:
             assert bytes_of(machine) == plain, number
@@ -95,6 +98,54 @@ def test_a_failure_at_any_step_puts_back_what_was(ask, machine, trip, dial):
             assert client.line().startswith("220 ")
             client.close()
     assert classes == {"ok", "failed", "broken"}
+
+
+NO_ROOM = ("no room on the disk", "the state directory cannot be written")
+SMALL = """
+mkdir -p {folder} /tmp/kept && cp -a {folder}/. /tmp/kept/
+mount -t tmpfs -o size={size}k tmpfs {folder} && cp -a /tmp/kept/. {folder}/
+dd if=/dev/zero of={folder}/filler bs=1k count=10000 2>/dev/null
+truncate -s -{left}k {folder}/filler
+"""
+"""Puts a small file system over a folder, with what was in it, and fills it but for a few KiB."""
+
+
+def small(machine, folder, size, left):
+    machine.run(["sh", "-c", SMALL.format(folder=folder, size=size, left=left)]).check_returncode()
+
+
+@pytest.mark.parametrize(
+    ("folder", "size", "left"),
+    [*(("/var/lib/smtp-fleet", 200, left) for left in (0, 8, 16, 24)), *(("/etc/postfix", 600, n) for n in (0, 8, 16))],
+)
+def test_no_room_on_the_disk_changes_nothing_and_says_so(ask, machine, dial, folder, size, left):
+    small(machine, folder, size, left)
+    before = bytes_of(machine)
+    answer = ask("expect")
+    if answer.verdict["class"] != "ok":
+        assert (answer.verdict["class"], answer.verdict["reason"] in NO_ROOM) == ("broken", True), answer.verdict
+        assert bytes_of(machine) == before
+        assert dial().line().startswith("220 ")
+    assert machine.run(["find", "/etc/postfix", "-name", ".smtp-fleet.new"]).stdout == ""
+    machine.run(["rm", f"{folder}/filler"]).check_returncode()
+    assert ask("expect").said == ("ok", {"25": "proxy"})
+    assert ask("expect", "none").said == ("ok", {"25": "plain"})
+    assert bytes_of(machine) == before
+
+
+def test_room_that_comes_back_does_not_make_a_file_that_was_cut_off_one_that_was_read(ask, machine):
+    """Another program frees the disk just after our copy of main.cf was cut off."""
+    lines = b"# " + b"x" * 9000 + b"\nmessage_size_limit = 1234567\n"
+    machine.write(FILES[0], machine.read(FILES[0]) + lines)
+    machine.run(["sh", "-c", "touch -d '1 minute ago' /etc/postfix/main.cf; postfix reload"]).check_returncode()
+    small(machine, "/var/lib/smtp-fleet", 200, 8)
+    frees = '#!/bin/sh\nrm -f /var/lib/smtp-fleet/filler\nexec {real}.real "$@"\n'
+    real = machine.run(["which", "cp"]).stdout.strip()
+    machine.run(["mv", real, f"{real}.real"]).check_returncode()
+    machine.write(real, frees.format(real=real).encode())
+    machine.run(["chmod", "0755", real])
+    ask("expect")
+    assert b"message_size_limit = 1234567" in machine.read(FILES[0])
 
 
 def test_a_change_that_cannot_be_proven_is_put_back(ask, machine, dial):

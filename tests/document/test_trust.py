@@ -73,3 +73,13 @@ def test_clients_relayed_by_their_address_are_found_in_the_log(ask, machine, rec
     assert answer.said == (said, {"25": "plain"})
     if said == "refused":
         assert (answer.verdict["reason"], answer.verdict["detail"]) == (RELAYS, "10.1.2.3 to other.example")
+
+
+@pytest.mark.parametrize("networks", ["1.2.3.4/8", "99.99.99.999/99", "10.0.0.0/8 dead"])
+def test_a_network_that_postfix_cannot_read_is_refused_and_changes_nothing(ask, machine, networks):
+    """With such a line in the map every recipient is answered 451."""
+    before = {path: machine.read(path) for path in ("/etc/postfix/main.cf", "/etc/postfix/master.cf")}
+    answer = ask("expect", TrustedClients=networks)
+    assert answer.said == ("refused", {"25": "plain"})
+    assert answer.verdict["reason"] == "TrustedClients has a word that is no network"
+    assert {path: machine.read(path) for path in before} == before

@@ -51,3 +51,25 @@ def test_all_missing_settings_are_named_at_once():
     with pytest.raises(SettingsError) as told:
         read(HandSettings, {})
     assert all(f"{name}=None" in str(told.value) for name in names(HandSettings))
+
+
+HAND = {
+    "DOCUMENT_NAME": "configure-postfix",
+    "FRONT_END": "keep",
+    "LEDGER_TABLE": "ledger",
+    "ASKS_QUEUE_URL": "https://queue.example/asks",
+}
+
+
+@pytest.mark.parametrize("networks", ["none", "10.0.0.0/8", "10.0.0.0/8 2001:db8::/32 192.0.2.7"])
+def test_networks_are_read(networks):
+    assert read(HandSettings, HAND | {"TRUSTED_CLIENTS": networks}).trusted_clients == networks
+
+
+@pytest.mark.parametrize(
+    "networks", ["", "1.2.3.4/8", "99.99.99.999", "10.0.0.0/8,10.1.0.0/16", " ".join(["::1"] * 17)]
+)
+def test_what_is_no_network_is_told(networks):
+    """Postfix answers every recipient with 451 where one has host bits, so it must never get there."""
+    with pytest.raises(SettingsError, match=r"^TRUSTED_CLIENTS=.*: expected none, or .*networks separated by spaces"):
+        read(HandSettings, HAND | {"TRUSTED_CLIENTS": networks})

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from typing import Any, TypeVar
 
 from smtp_fleet.tag import is_port
 
 T = TypeVar("T")
-
-_NETWORK = r"[0-9a-fA-F.:]{2,39}(/[0-9]{1,3})?"
-_NETWORKS = rf"none|{_NETWORK}( {_NETWORK}){{0,15}}"
 
 
 class SettingsError(ValueError):
@@ -51,6 +49,17 @@ def _matching(pattern: str) -> Callable[[str], str]:
         return value
 
     return read
+
+
+def _networks(value: str) -> str:
+    """Postfix turns everybody away for a network that it cannot read, one with host bits among them."""
+    try:
+        known = value == "none" or [ip_network(word) for word in value.split(" ")]
+    except ValueError as wrong:
+        raise ValueError(f"none, or networks separated by spaces ({wrong})") from wrong
+    if not known or len(value.split(" ")) > 16:
+        raise ValueError("none, or 1 to 16 networks separated by spaces")
+    return value
 
 
 def _setting(name: str, parse: Callable[[str], Any]) -> Any:
@@ -93,7 +102,7 @@ class HandSettings:
 
     document_name: str = _setting("DOCUMENT_NAME", _text)
     front_end: str = _setting("FRONT_END", _matching("postscreen|keep"))
-    trusted_clients: str = _setting("TRUSTED_CLIENTS", _matching(_NETWORKS))
+    trusted_clients: str = _setting("TRUSTED_CLIENTS", _networks)
     ledger_table: str = _setting("LEDGER_TABLE", _text)
     asks_queue_url: str = _setting("ASKS_QUEUE_URL", _text)
 
