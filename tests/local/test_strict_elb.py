@@ -174,3 +174,20 @@ def test_without_a_balancer_the_sample_policies_are_listed(elb):
     proxy(elb)
     names = [each["PolicyName"] for each in elb.describe_load_balancer_policies()["PolicyDescriptions"]]
     assert names == ["ELBSecurityPolicy-2016-08"]
+
+
+def test_a_balancer_has_an_interface_with_its_groups_as_long_as_it_is_there(aws, elb):
+    """User guide: a load balancer's interfaces are described as `ELB` and its name."""
+
+    def interfaces():
+        found = aws("ec2").describe_network_interfaces()["NetworkInterfaces"]
+        return [{g["GroupId"] for g in each["Groups"]} for each in found if each["Description"] == "ELB mx"]
+
+    [described] = elb.describe_load_balancers(LoadBalancerNames=["mx"])["LoadBalancerDescriptions"]
+    assert interfaces() == [set(described["SecurityGroups"])]
+    vpc = aws("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    other = aws("ec2").create_security_group(GroupName="other", Description="other", VpcId=vpc)["GroupId"]
+    elb.apply_security_groups_to_load_balancer(LoadBalancerName="mx", SecurityGroups=[other])
+    assert interfaces() == [{other}]
+    elb.delete_load_balancer(LoadBalancerName="mx")
+    assert interfaces() == []
