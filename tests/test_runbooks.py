@@ -189,9 +189,13 @@ def commands(page):
     return inline + re.findall(r"^ +(aws .+)$", text, re.M)
 
 
+SIMPLER = {"authorize-security-group-ingress": {"--protocol", "--port", "--source-group"}}
+"""What the stock CLI adds to an operation (its examples of `ec2 authorize-security-group-ingress`)."""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_an_aws_command_is_one_of_the_stock_cli(page):
-    """Its service, operation and options are those of the API's model; the CLI makes its own of no other."""
+    """Its service, operation and options are those of the API's model, or the CLI's own."""
     session = botocore.session.get_session()
     for command in commands(page):
         _, service, operation, *words = shlex.split(command.replace("$(", "").replace(")", ""), comments=True)
@@ -201,4 +205,5 @@ def test_an_aws_command_is_one_of_the_stock_cli(page):
         shape = model.operation_model(known[operation]).input_shape
         options = {f"--{xform_name(name, '-')}" for name in shape.members}
         options |= {f"--no-{option[2:]}" for option in options} | {"--query", "--output", "--max-items", "--region"}
+        options |= SIMPLER.get(operation, set())
         assert {word for word in words if word.startswith("--")} <= options, command

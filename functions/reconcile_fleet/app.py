@@ -3,7 +3,7 @@
 import gc
 import os
 import time
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import boto3
@@ -16,18 +16,17 @@ logger = Logger()
 metrics = Metrics()
 say, count = report.saying(logger), report.counting(metrics)
 told = settings.read(settings.MindSettings, os.environ)
-client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+client = cache(partial(boto3.client, config=Config(retries={"mode": "standard", "max_attempts": 5})))
 gc.disable()  # clients stay: looking through them for garbage is a tenth of a start
-queue, computing = client("sqs"), client("ec2")
 aws = observe.Gateways(
     balancers=elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi")),
     groups=autoscaling.Groups(client("autoscaling"), client("elbv2")),
-    instances=ec2.Instances(computing),
+    instances=ec2.Instances(client("ec2")),
     answers=ssm.Answers(client("ssm")),
     ledger=ledger.Ledger(client("dynamodb"), told.ledger_table),
-    wakes=sqs.Queue(queue, told.wakes_queue_url),
-    asks=sqs.Queue(queue, told.asks_queue_url),
-    around=around.Around(computing),
+    wakes=sqs.Queue(client("sqs"), told.wakes_queue_url),
+    asks=sqs.Queue(client("sqs"), told.asks_queue_url),
+    around=around.Around(client("ec2")),
 )
 gc.freeze()
 gc.enable()

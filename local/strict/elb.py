@@ -7,6 +7,7 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import InvalidInstanceIdError
 from moto.ec2.models import ec2_backends
+from moto.ec2.utils import random_private_ip
 from moto.elb.exceptions import ELBClientError, LoadBalancerNotFoundError
 from moto.elb.models import ELBBackend, FakeBackend
 from moto.elb.policies import OtherPolicy
@@ -27,6 +28,9 @@ POLICY_TYPES = {
 MOST_POLICIES = 100
 _SAMPLES = [OtherPolicy("ELBSecurityPolicy-2016-08", "SSLNegotiationPolicyType", [])]
 
+_create, _delete, _apply_groups = (
+    ELBBackend.create_load_balancer, ELBBackend.delete_load_balancer, ELBBackend.apply_security_groups_to_load_balancer,
+)  # fmt: skip
 _create_listeners = ELBBackend.create_load_balancer_listeners
 _create_policy = ELBBackend.create_load_balancer_policy
 _describe_policies = ELBBackend.describe_load_balancer_policies
@@ -54,7 +58,38 @@ def _check_content(policy: Any) -> None:
             raise _refuse("InvalidConfigurationRequest", message)
 
 
+def _plug(elb: Any, balancer: Any) -> None:
+    """The interface by which it reaches its instances: described by its name, and carrying its groups."""
+    ec2 = ec2_backends[elb.account_id][elb.region_name]
+    _unplug(elb, balancer.name)
+    if balancer.subnets:
+        subnet = ec2.get_subnet(balancer.subnets[0])
+        about = {"group_ids": balancer.security_groups, "description": f"ELB {balancer.name}"}
+        ec2.create_network_interface(subnet, random_private_ip(subnet.cidr_block), **about)
+
+
+def _unplug(elb: Any, name: str) -> None:
+    ec2 = ec2_backends[elb.account_id][elb.region_name]
+    for eni in [each for each in ec2.enis.values() if each.description == f"ELB {name}"]:
+        ec2.delete_network_interface(eni.id)
+
+
 class _Backend:
+    def create_load_balancer(self: Any, *args: Any, **kwargs: Any) -> Any:
+        balancer = _create(self, *args, **kwargs)
+        _plug(self, balancer)
+        return balancer
+
+    def delete_load_balancer(self: Any, load_balancer_name: str) -> None:
+        _delete(self, load_balancer_name)
+        _unplug(self, load_balancer_name)
+
+    def apply_security_groups_to_load_balancer(
+        self: Any, load_balancer_name: str, security_group_ids: list[str]
+    ) -> None:
+        _apply_groups(self, load_balancer_name, security_group_ids)
+        _plug(self, self.get_load_balancer(load_balancer_name))
+
     def get_load_balancer(self: Any, load_balancer_name: str) -> Any:
         if load_balancer_name not in self.load_balancers:
             raise LoadBalancerNotFoundError(load_balancer_name)

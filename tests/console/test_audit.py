@@ -24,7 +24,7 @@ def test_the_table_joins_each_command_with_its_cause_and_its_end(told):
     [instance] = told.states("mx")
     [row] = [line for line in text.splitlines() if instance in line]
     [invocation] = [i for i in told.history() if i["InstanceId"] == instance]
-    assert row.split()[2:9] == [instance, "mx-1", "expect", "25", "launch", "ok", "25=proxy"]
+    assert row.split()[2:10] == [instance, "mx-1", "expect", "25", "launch", "ok,", "changed", "25=proxy"]
     assert row.split()[-1] == invocation["CommandId"]
     assert "gap:" not in text
 

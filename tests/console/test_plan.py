@@ -192,7 +192,7 @@ def test_a_denied_prefix_list_is_an_error_and_one_that_is_gone_is_not(stack, mon
     stack.group()
     stack.scale(1)
     ec2 = stack.client("ec2")
-    [group] = {g["GroupId"] for i in ec2.describe_network_interfaces()["NetworkInterfaces"] for g in i["Groups"]}
+    [group] = [g["GroupId"] for g in ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]]
     pl = ec2.create_managed_prefix_list(
         PrefixListName="x", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": "192.0.2.0/24"}]
     )["PrefixList"]["PrefixListId"]

@@ -1,6 +1,8 @@
 """docs/session.md is what a terminal shows today: the story is played anew, and typed in anew, on stand-ins."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -76,3 +78,19 @@ def test_the_picture_asks_nobody_for_a_font(told):
     svg = session.picture(shown)
     assert "mx-1" in svg
     assert set(re.findall(r"https?://[^\"'\s)]+", svg)) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
+
+
+def test_each_command_that_mends_is_one_and_mends(told):
+    """Typed as it is printed, into the stock CLI: afterwards nothing is to be mended."""
+    aws = str(Path(sys.executable).with_name("aws"))
+    commands = dict.fromkeys(command for mend in mends(told) for command in mend["commands"])
+    assert len(commands) == 7
+    for command in commands:
+        assert shlex.split(command)[0] == "aws"
+        argv = [aws, *shlex.split(command)[1:]]
+        subprocess.run(argv, env=told[1].environment, check=True, capture_output=True, timeout=120)
+    assert mends(told) == []
+
+
+def mends(told):
+    return json.loads(told[1].type("status --json").text.plain)["mends"]

@@ -252,3 +252,20 @@ def test_tags_of_aws_are_nobody_s_to_set(elb, refused):
     assert refused(elb.add_tags, LoadBalancerNames=["mx"], Tags=tags) == ("ValidationError", 400)
     (described,) = elb.describe_tags(LoadBalancerNames=["mx"])["TagDescriptions"]
     assert described["Tags"] == []
+
+
+def test_a_balancer_has_an_interface_with_its_groups_as_long_as_it_is_there(aws, elb):
+    """User guide: a load balancer's interfaces are described as `ELB` and its name."""
+
+    def interfaces():
+        found = aws("ec2").describe_network_interfaces()["NetworkInterfaces"]
+        return [{g["GroupId"] for g in each["Groups"]} for each in found if each["Description"] == "ELB mx"]
+
+    [described] = elb.describe_load_balancers(LoadBalancerNames=["mx"])["LoadBalancerDescriptions"]
+    assert interfaces() == [set(described["SecurityGroups"])]
+    vpc = aws("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    other = aws("ec2").create_security_group(GroupName="other", Description="other", VpcId=vpc)["GroupId"]
+    elb.apply_security_groups_to_load_balancer(LoadBalancerName="mx", SecurityGroups=[other])
+    assert interfaces() == [{other}]
+    elb.delete_load_balancer(LoadBalancerName="mx")
+    assert interfaces() == []

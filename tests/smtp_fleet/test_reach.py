@@ -65,6 +65,17 @@ def test_who_else_carries_the_balancers_group_is_a_way():
     assert not any("revoke" in command for command in way.commands), "closing it would stop the mail"
 
 
+def test_another_classic_balancer_is_no_way_for_it_connects_to_its_own_instances_only():
+    """Fleets may share a security group, and each balancer's rule in it."""
+    others = {"sg-elb-2": frozenset({"eni-elb-2"})}
+    around = {"carriers": others, "balancer_interfaces": frozenset({"eni-elb", "eni-elb-2"})}
+    assert found(rule(Source.GROUP, "sg-elb-2"), **around) == ()
+    [way] = found(
+        rule(Source.GROUP, "sg-elb-2"), **around | {"carriers": {"sg-elb-2": frozenset({"eni-elb-2", "i-7"})}}
+    )
+    assert way.detail.endswith("the group is on: i-7")
+
+
 def test_a_rule_by_which_alone_the_balancer_comes_in_is_replaced_before_it_is_taken_away():
     [way] = ways(replace(HERE, rules=(rule(Source.IPV4, "0.0.0.0/0"),)), 25)
     assert [command.split()[2] for command in way.commands] == [

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from smtp_fleet.fleet import Fleet
 from smtp_fleet.reach import Rule, Source, Surroundings
+
+_CLASSIC = re.compile(r"ELB [A-Za-z0-9-]{1,32}")
+"""How the interfaces of a classic balancer are described; it connects to nobody but the instances of its fleet.
+
+Those of other balancers have a path after `ELB` (user guide, find the network interfaces of a load balancer), and one
+of these may forward to whatever it is told to.
+"""
 
 IDS = 200
 """Values that one filter of EC2 takes (API reference, DescribeInstances)."""
@@ -25,10 +33,10 @@ class Around:
         groups = frozenset().union(*hosts.values()) if hosts else frozenset()
         rules = tuple(self._rules(groups))
         referred = frozenset(r.value for r in rules if r.source is Source.GROUP)
-        carriers, own = self._carriers(referred | balancer_groups, {b.name for b in fleet.balancers})
+        carriers, balancers = self._carriers(referred | balancer_groups)
         lists = {r.value for r in rules if r.source is Source.PREFIX_LIST}
         entries = {each: found for each in sorted(lists) if (found := self._entries(each)) is not None}
-        return Surroundings(hosts, balancer_groups, own, rules, carriers, entries, tuple(self._acls(subnets)))
+        return Surroundings(hosts, balancer_groups, balancers, rules, carriers, entries, tuple(self._acls(subnets)))
 
     def _hosts(self, instances: Iterable[str]) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
         groups: dict[str, frozenset[str]] = {}
@@ -49,12 +57,10 @@ class Around:
             for page in pages.paginate(Filters=[{"Name": "group-id", "Values": ids}]):
                 yield from (rule(told) for told in page["SecurityGroupRules"] if not told["IsEgress"])
 
-    def _carriers(
-        self, groups: frozenset[str], balancers: set[str]
-    ) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
-        """The interfaces of each group by what they are, and those of them that are the balancers' own."""
+    def _carriers(self, groups: frozenset[str]) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
+        """The interfaces of each group by what they are, and those of them that are classic balancers'."""
         carriers: dict[str, set[str]] = {group: set() for group in groups}
-        own: set[str] = set()
+        balancers: set[str] = set()
         for ids in _pages(sorted(groups), IDS):
             pages = self._ec2.get_paginator("describe_network_interfaces")
             for page in pages.paginate(Filters=[{"Name": "group-id", "Values": ids}]):
@@ -62,10 +68,9 @@ class Around:
                     name = interface.get("Attachment", {}).get("InstanceId") or interface["NetworkInterfaceId"]
                     for group in (g["GroupId"] for g in interface["Groups"]):
                         carriers.setdefault(group, set()).add(name)
-                    # A classic balancer's interfaces are described as "ELB" and its name.
-                    if interface.get("Description", "").removeprefix("ELB ") in balancers:
-                        own.add(name)
-        return {group: frozenset(names) for group, names in carriers.items()}, frozenset(own)
+                    if _CLASSIC.fullmatch(interface.get("Description", "")):
+                        balancers.add(name)
+        return {group: frozenset(names) for group, names in carriers.items()}, frozenset(balancers)
 
     def _entries(self, prefix_list: str) -> tuple[str, ...] | None:
         """The networks of a prefix list; None where we may not, or cannot, read it."""

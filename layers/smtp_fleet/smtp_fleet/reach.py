@@ -50,8 +50,9 @@ _TCP = ("tcp", "6")
 class Surroundings:
     """What is around the instances of a fleet.
 
-    `carriers` tells which network interfaces carry each security group that a rule refers to; `prefix_lists` what is in
-    each prefix list; `acl_notes` how the network ACLs of the subnets differ from the default.
+    `carriers` tells which network interfaces carry each security group that a rule refers to, `balancer_interfaces`
+    which of them are of classic balancers, `prefix_lists` what is in each prefix list, and `acl_notes` how the network
+    ACLs of the subnets differ from the default.
     """
 
     host_groups: Mapping[str, frozenset[str]]
@@ -113,12 +114,13 @@ def _who(around: Surroundings, rule: Rule) -> tuple[str, str] | None:
 
 
 def _carriers(around: Surroundings, group: str) -> tuple[str, str] | None:
-    """A group lets in every interface that carries it: those that are not a balancer's are a way past it."""
-    others = sorted(around.carriers.get(group, frozenset()) - around.balancer_interfaces)
-    carried = f"the group is on: {_few(others)}" if others else "nobody carries the group now"
+    """A group lets in every interface that carries it; one that only balancers carry lets in nobody else."""
+    carried = around.carriers.get(group, frozenset())
+    others = sorted(carried - around.balancer_interfaces)
+    exactly = f"the group is on: {_few(others)}" if others else "nobody carries the group now"
     if group in around.balancer_groups:
-        return (f"whoever else carries the balancer's own group {group}", carried) if others else None
-    return f"security group {group}", carried
+        return (f"whoever else carries the balancer's own group {group}", exactly) if others else None
+    return (f"security group {group}", exactly) if others or not carried else None
 
 
 def _few(names: Collection[str]) -> str:
