@@ -12,7 +12,9 @@ from local.strict.overlay import lay
 from local.strict.watch import announce
 
 FILTER_VALUES = 200
-_describe = EC2Response.describe_instances
+BOUND = ("describe_instances", "describe_network_acls", "describe_network_interfaces", "describe_security_group_rules")
+_describe = {name: getattr(EC2Response, name) for name in BOUND}
+_entries = EC2Response.get_managed_prefix_list_entries
 _run, _terminate = InstanceBackend.run_instances, InstanceBackend.terminate_instances
 
 on_end: Callable[[Any, Any], None] | None = None  # Auto Scaling's part in the end of an instance
@@ -40,13 +42,28 @@ class _Reporting:
         return terminated
 
 
-class _Response:
-    def describe_instances(self: Any) -> Any:
+def _bounded(name: str) -> Callable[[Any], Any]:
+    def described(self: Any) -> Any:
         # "The maximum number of filter values specified on a single call is 200" (EC2 API reference, error codes).
         if sum(len(each.get("Values") or []) for each in self.params.get("Filters") or []) > FILTER_VALUES:
             message = f"The maximum number of filter values specified on a single call is {FILTER_VALUES}"
             raise EC2ClientError("FilterLimitExceeded", message)
-        return _describe(self)
+        return _describe[name](self)
+
+    return described
+
+
+class _Response:
+    describe_instances = _bounded("describe_instances")
+    describe_network_acls = _bounded("describe_network_acls")
+    describe_network_interfaces = _bounded("describe_network_interfaces")
+    describe_security_group_rules = _bounded("describe_security_group_rules")
+
+    def get_managed_prefix_list_entries(self: Any) -> Any:
+        prefix_list = self.params.get("PrefixListId")
+        if prefix_list not in self.ec2_backend.managed_prefix_lists:
+            raise EC2ClientError("InvalidPrefixListID.NotFound", f"The prefix list ID '{prefix_list}' does not exist")
+        return _entries(self)
 
 
 def apply() -> None:

@@ -37,6 +37,7 @@ REFUSED = {
         f"{ELB}::test_a_port_without_listener_takes_only_the_empty_list",
         f"{ELB}::test_a_policy_for_listeners_cannot_be_set_on_an_instance_port",
     ],
+    "elasticloadbalancing:DescribeLoadBalancerAttributes": [f"{HERE}::test_attributes_are_of_a_balancer_that_is_there"],
     "autoscaling:DescribeAutoScalingGroups": [f"{AUTOSCALING}::test_a_page_of_groups_is_a_hundred_at_most"],
     "autoscaling:DescribeAutoScalingInstances": [f"{AUTOSCALING}::test_fifty_instances_a_call"],
     "autoscaling:DescribeLifecycleHooks": [f"{AUTOSCALING}::test_hooks_are_described_of_a_group_that_is_there"],
@@ -55,6 +56,10 @@ REFUSED = {
         f"{AUTOSCALING}::test_a_heartbeat_begins_the_timeout_anew_for_who_still_waits"
     ],
     "ec2:DescribeInstances": [f"{EC2}::test_two_hundred_filter_values_a_call"],
+    "ec2:DescribeNetworkAcls": [f"{HERE}::test_what_lies_around_is_asked_for_by_two_hundred_values_at_most"],
+    "ec2:DescribeNetworkInterfaces": [f"{HERE}::test_what_lies_around_is_asked_for_by_two_hundred_values_at_most"],
+    "ec2:DescribeSecurityGroupRules": [f"{HERE}::test_what_lies_around_is_asked_for_by_two_hundred_values_at_most"],
+    "ec2:GetManagedPrefixListEntries": [f"{HERE}::test_the_entries_of_a_prefix_list_that_is_gone_cannot_be_read"],
     "ssm:ListCommandInvocations": [f"{SSM}::test_the_history_refuses"],
     "ssm:ListCommands": [f"{SSM}::test_the_history_refuses"],
     "ssm:DescribeInstanceInformation": [f"{SSM}::test_describing_nodes_refuses"],
@@ -105,6 +110,28 @@ def test_one_missing_target_group_fails_the_whole_call(aws, refused):
     """TargetGroupNotFound (botocore elbv2/2015-12-01, DescribeTargetGroups)."""
     arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/gone/0123456789abcdef"
     assert refused(aws("elbv2").describe_target_groups, TargetGroupArns=[arn]) == ("TargetGroupNotFound", 400)
+
+
+def test_attributes_are_of_a_balancer_that_is_there(aws, refused):
+    """LoadBalancerNotFound (botocore elb/2012-06-01, DescribeLoadBalancerAttributes)."""
+    assert refused(aws("elb").describe_load_balancer_attributes, LoadBalancerName="gone") == (
+        "LoadBalancerNotFound",
+        400,
+    )
+
+
+def test_what_lies_around_is_asked_for_by_two_hundred_values_at_most(aws, refused):
+    """FilterLimitExceeded over 200 filter values, of all filters together (EC2 API reference, error codes)."""
+    filters = [{"Name": "vpc-id", "Values": [f"vpc-{number}" for number in range(201)]}]
+    calls = ("describe_network_acls", "describe_network_interfaces", "describe_security_group_rules")
+    told = {refused(getattr(aws("ec2"), call), Filters=filters) for call in calls}
+    assert told == {("FilterLimitExceeded", 400)}
+
+
+def test_the_entries_of_a_prefix_list_that_is_gone_cannot_be_read(aws, refused):
+    """InvalidPrefixListID.NotFound (EC2 API reference, error codes)."""
+    code = refused(aws("ec2").get_managed_prefix_list_entries, PrefixListId="pl-0123456789abcdef0")
+    assert code == ("InvalidPrefixListID.NotFound", 400)
 
 
 def test_the_ledger_s_calls_are_refused_by_moto_as_it_is(aws, refused):
