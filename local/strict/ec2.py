@@ -33,7 +33,8 @@ class _Reporting:
         return reservation
 
     def terminate_instances(self: Any, instance_ids: list[str]) -> Any:
-        terminated = _terminate(self, instance_ids)
+        # moto refuses an empty list, and so the end of an Auto Scaling group without instances.
+        terminated = _terminate(self, instance_ids) if instance_ids else []
         for instance, before in terminated:
             if before.name != "terminated":
                 _report(instance.id, "terminated")
