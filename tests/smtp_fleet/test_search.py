@@ -22,9 +22,10 @@ STATES = 25_000
 
 
 @pytest.mark.parametrize("name", ["off, nobody in service", "off, live", "on, live", "switching off"])
-def test_the_law_holds_in_every_short_history_and_from_each_the_end_is_reached(name):
+def test_the_law_holds_in_every_short_history_and_from_each_the_end_is_reached(name, capsys):
     result = search(STARTS[name](), Limits(), STATES, ends=True)
-    print(f"{name}: {result.states:,} states, {result.moves:,} moves, {result.depth} deep")
+    with capsys.disabled():
+        print(f"\n{name}: {result.states:,} states, {result.moves:,} moves, {result.depth} deep")
     assert result.found is None, result.found
     assert result.states == STATES
 
