@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tests.account.groups import GROUP, LAUNCHING, Action, Group, Hook, Pool, Slot, described_hook
+from local.strict.autoscaling import MOST_HOOKS, TRANSITIONS
+from tests.account.groups import Action, Group, Hook, Pool, Slot, described_hook
 from tests.account.lifecycle import Lifecycle
 from tests.account.wire import Refused, page
 
@@ -79,7 +81,7 @@ class AutoScaling:
         LoadBalancerNames: Iterable[str] = (),
         TargetGroupARNs: Iterable[str] = (),
         AvailabilityZones: Iterable[str] = (),
-        LaunchTemplate: Any = None,
+        LaunchTemplate: dict[str, str] | None = None,
         LifecycleHookSpecificationList: Iterable[dict[str, Any]] = (),
     ) -> Any:
         if AutoScalingGroupName in self.groups:
@@ -89,6 +91,7 @@ class AutoScaling:
         group = Group(
             AutoScalingGroupName, MinSize, MaxSize, desired, list(LoadBalancerNames), list(TargetGroupARNs)
         )
+        group.template = LaunchTemplate or {}
         self.groups[group.name] = group
         for hook in LifecycleHookSpecificationList:  # first, so that they hold the very first instances
             self.put_lifecycle_hook(AutoScalingGroupName=group.name, **hook)
@@ -96,9 +99,15 @@ class AutoScaling:
         return {}
 
     def update_auto_scaling_group(
-        self, *, AutoScalingGroupName: str, MinSize: int | None = None, MaxSize: int | None = None
+        self,
+        *,
+        AutoScalingGroupName: str,
+        MinSize: int | None = None,
+        MaxSize: int | None = None,
+        LaunchTemplate: dict[str, str] | None = None,
     ) -> Any:
         group = self._changeable(AutoScalingGroupName)
+        group.template = LaunchTemplate or group.template
         group.minimum = group.minimum if MinSize is None else MinSize
         group.maximum = group.maximum if MaxSize is None else MaxSize
         group.desired = min(max(group.desired, group.minimum), group.maximum)
@@ -243,6 +252,12 @@ class AutoScaling:
         old = group.hooks.get(LifecycleHookName)
         if not old and not LifecycleTransition:
             raise Refused("ValidationError", "LifecycleTransition is required for a new lifecycle hook")
+        if LifecycleTransition and LifecycleTransition not in TRANSITIONS:
+            raise Refused("ValidationError", f"LifecycleTransition {LifecycleTransition} is none")
+        if not re.fullmatch(r"[A-Za-z0-9\-_/]{1,255}", LifecycleHookName):
+            raise Refused("ValidationError", f"LifecycleHookName {LifecycleHookName} is none")
+        if not old and len(group.hooks) >= MOST_HOOKS:
+            raise Refused("LimitExceeded", f"{AutoScalingGroupName} has {MOST_HOOKS} lifecycle hooks")
         if HeartbeatTimeout and not 30 <= HeartbeatTimeout <= 7200:
             raise Refused("ValidationError", "HeartbeatTimeout must be between 30 and 7200 seconds")
         if DefaultResult and DefaultResult not in RESULTS:
@@ -259,13 +274,17 @@ class AutoScaling:
     def delete_lifecycle_hook(self, *, AutoScalingGroupName: str, LifecycleHookName: str) -> Any:
         # Outstanding actions are completed first, with ABANDON for launches (API reference).
         group = self._find(AutoScalingGroupName)
-        group.hooks.pop(LifecycleHookName, None)
+        if LifecycleHookName not in group.hooks:
+            raise Refused("ValidationError", f"No Lifecycle Hook found with name {LifecycleHookName}")
+        del group.hooks[LifecycleHookName]
         for action in [a for a in group.actions() if a.hook.name == LifecycleHookName]:
             self.lifecycle.complete(action, "ABANDON")
         return {}
 
     def describe_lifecycle_hooks(self, *, AutoScalingGroupName: str, LifecycleHookNames: Iterable[str] = ()) -> Any:
         group, names = self._find(AutoScalingGroupName), list(LifecycleHookNames)
+        if len(names) > 50:
+            raise Refused("ValidationError", "LifecycleHookNames must have at most 50 members")
         found = [hook for name, hook in group.hooks.items() if not names or name in names]
         return {"LifecycleHooks": [described_hook(group.name, hook) for hook in found]}
 
@@ -337,12 +356,11 @@ class AutoScaling:
             for slot in group.slots.values()
             if slot.pooled and slot.shown
         ]
+        if MaxRecords > 50:
+            raise Refused("ValidationError", "MaxRecords must be at most 50")
         shown, token = page(found, MaxRecords, NextToken)
         return {"Instances": shown} | ({"NextToken": token} if token else {})
 
 
 def _in_service(group: Group) -> list[str]:
     return [slot.instance_id for slot in group.slots.values() if slot.state == "InService"]
-
-
-__all__ = ["GROUP", "LAUNCHING", "AutoScaling"]

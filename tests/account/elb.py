@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from local.strict.elb import POLICY_TYPES
+from local.strict.elb import MOST_POLICIES, POLICY_TYPES
 from tests.account.wire import Refused, page
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class ClassicBalancers:
             raise Refused("ValidationError", "PageSize must be between 1 and 400")
         names = list(LoadBalancerNames)
         found = [self._find(name) for name in names] if names else list(self.balancers.values())
-        shown, marker = page(found, PageSize, Marker)
+        shown, marker = page(found, PageSize, Marker, "ValidationError")
         told = {"LoadBalancerDescriptions": [_described(balancer) for balancer in shown]}
         return told | ({"NextMarker": marker} if marker else {})
 
@@ -122,10 +123,11 @@ class ClassicBalancers:
         balancer = self._find(LoadBalancerName)
         attributes = sorted((a["AttributeName"], a.get("AttributeValue", "")) for a in PolicyAttributes)
         wanted = Policy(PolicyTypeName, tuple(attributes))
+        _check_policy(PolicyName, wanted)
         if balancer.policies.get(PolicyName, wanted) != wanted:
             raise Refused("DuplicatePolicyName", f"Policy Name [{PolicyName}] already exists")
-        if PolicyTypeName not in POLICY_TYPES:
-            raise Refused("PolicyTypeNotFound", f"There is no policy type {PolicyTypeName}")
+        if len(balancer.policies) >= MOST_POLICIES and PolicyName not in balancer.policies:
+            raise Refused("TooManyPolicies", f"{LoadBalancerName} has {len(balancer.policies)} policies")
         balancer.policies[PolicyName] = wanted
         return {}
 
@@ -161,6 +163,8 @@ class ClassicBalancers:
         balancer = self._find(LoadBalancerName)
         for missing in set(PolicyNames) - balancer.policies.keys():
             raise Refused("PolicyNotFound", f"There is no policy with name {missing} for {LoadBalancerName}")
+        if any("CookieStickiness" in balancer.policies[name].kind for name in PolicyNames):
+            raise Refused("InvalidConfigurationRequest", "A cookie policy is for listeners")
         if PolicyNames and all(x["InstancePort"] != InstancePort for x in balancer.listeners.values()):
             raise Refused("InvalidConfigurationRequest", f"No listener has instance port {InstancePort}")
         if PolicyNames:
@@ -173,6 +177,8 @@ class ClassicBalancers:
 
     def add_tags(self, *, LoadBalancerNames: list[str], Tags: list[dict[str, str]]) -> Any:
         balancer = self._find(_only(LoadBalancerNames))
+        for reserved in [tag["Key"] for tag in Tags if tag["Key"].lower().startswith("aws:")]:
+            raise Refused("ValidationError", f"The prefix of the tag key {reserved} is reserved")
         balancer.tags |= {tag["Key"]: tag.get("Value", "") for tag in Tags}
         self._index(balancer)
         return {}
@@ -239,7 +245,7 @@ class Tagging:
         keys = [told["Key"] for told in TagFilters]
         assert ResourceTypeFilters == ["elasticloadbalancing:loadbalancer"]
         found = [b for b in self._balancers.balancers.values() if all(key in b.indexed for key in keys)]
-        shown, token = page(found, ResourcesPerPage, PaginationToken)
+        shown, token = page(found, ResourcesPerPage, PaginationToken, "PaginationTokenExpiredException")
         arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/"
         return {
             "PaginationToken": token,
@@ -273,6 +279,19 @@ class TargetGroups:
 
 def _target_arn(name: str) -> str:
     return f"arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/{name}/50dc6c495c0c9188"
+
+
+def _check_policy(name: str, policy: Policy) -> None:
+    if not re.fullmatch("[A-Za-z0-9-]+", name):
+        raise Refused("ValidationError", f"The policy name {name} may hold letters, digits and hyphens only")
+    if policy.kind not in POLICY_TYPES:
+        raise Refused("PolicyTypeNotFound", f"There is no policy type {policy.kind}")
+    fits = [(key, value.lower()) for key, value in policy.attributes]
+    if policy.kind == "ProxyProtocolPolicyType" and fits not in (
+        [("ProxyProtocol", "true")],
+        [("ProxyProtocol", "false")],
+    ):
+        raise Refused("InvalidConfigurationRequest", "ProxyProtocolPolicyType takes ProxyProtocol, true or false")
 
 
 def _only(names: list[str]) -> str:

@@ -40,7 +40,7 @@ class Action:
 class Slot:
     """An instance of a group or of its warm pool.
 
-    `hooks` are those that were on the group when the launch began; `shown` tells whether the API shows it already, and
+    `began` is when it set out for service last (a launch, a way out of the pool, a new root volume); `hooks` are those that were on the group when the launch began; `shown` tells whether the API shows it already, and
     `held` by which hooks it was let into service, the last time that it went.
     """
 
@@ -49,6 +49,7 @@ class Slot:
     hooks: tuple[Hook, ...]
     origin: str
     destination: str
+    began: float
     shown: bool = False
     actions: list[Action] = field(default_factory=list)
     held: frozenset[str] = frozenset()
@@ -101,6 +102,7 @@ class Group:
     slots: dict[str, Slot] = field(default_factory=dict)
     hooks: dict[str, Hook] = field(default_factory=dict)
     pool: Pool | None = None
+    template: dict[str, str] = field(default_factory=dict)
     deleting: bool = False
 
     @property
@@ -131,6 +133,8 @@ class Group:
                 if slot.shown and not slot.pooled
             ],
         }
+        if self.template:
+            told["LaunchTemplate"] = dict(self.template)
         if self.pool:
             told["WarmPoolConfiguration"] = {"MinSize": self.pool.minimum, "PoolState": self.pool.state}
         return told | ({"Status": "Delete in progress"} if self.deleting else {})

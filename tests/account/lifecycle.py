@@ -48,18 +48,22 @@ class Lifecycle:
     def _launch(self, group: Group, destination: str) -> None:
         instance = self._account.ec2.run()
         state = "Pending" if destination == GROUP else "Warmed:Pending"
-        slot = Slot(instance.instance_id, state, _launch_hooks(group), "EC2", destination)
-        group.slots[slot.instance_id] = slot
         clock, pace = self._account.clock, self._account.pace
+        slot = Slot(instance.instance_id, state, _launch_hooks(group), "EC2", destination, clock.now)
+        group.slots[slot.instance_id] = slot
         clock.after(pace.hidden, lambda: setattr(slot, "shown", True))
         clock.after(pace.hidden + pace.pending, partial(self._hold, group, slot, state))
 
     def _wake(self, group: Group, slot: Slot) -> None:
         """One that rests leaves the warm pool, and waits at the hooks again, with new tokens."""
-        slot.state, slot.hooks, slot.origin, slot.destination = "Pending", _launch_hooks(group), POOL, GROUP
+        self._set_out(group, slot, "Pending", POOL)
         self._account.ec2.change(slot.instance_id, "running")
         wait = self._account.pace.pending + self._account.pace.starting
         self._account.clock.after(wait, partial(self._hold, group, slot, "Pending"))
+
+    def _set_out(self, group: Group, slot: Slot, state: str, origin: str) -> None:
+        slot.state, slot.origin, slot.destination = state, origin, GROUP
+        slot.hooks, slot.began = _launch_hooks(group), self._account.clock.now
 
     def replace_root(self, instance_id: str, seconds: float) -> None:
         """An instance in service gets another root volume, and waits at the launch hooks again before it serves."""
@@ -67,9 +71,7 @@ class Lifecycle:
             slot = group.slots.get(instance_id)
             if slot and slot.state == "InService" and not group.deleting:
                 self._account.elb.deregister(group.balancers, [instance_id])
-                slot.state, slot.hooks, slot.origin, slot.destination = (
-                    "ReplacingRootVolume", _launch_hooks(group), GROUP, GROUP,
-                )  # fmt: skip
+                self._set_out(group, slot, "ReplacingRootVolume", GROUP)
                 self._account.clock.after(seconds, partial(self._with_new_root, group, slot))
 
     def _with_new_root(self, group: Group, slot: Slot) -> None:

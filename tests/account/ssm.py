@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 OUTPUT = 2500
 """Characters of an invocation's output that ListCommandInvocations shows."""
 
+KEYS = frozenset({"InvokedAfter", "InvokedBefore", "Status", "DocumentName"})
+"""CommandFilterKey of the service model; ListCommands knows one more."""
+
 FINAL = ("Success", "Failed", "TimedOut", "Cancelled")
 
 
@@ -121,7 +124,8 @@ class SystemsManager:
         self, *, Filters: list[dict[str, Any]], MaxResults: int = 10, NextToken: str = ""
     ) -> Any:
         [told] = Filters
-        assert told["Key"] == "InstanceIds"
+        if told["Key"] != "InstanceIds":
+            raise NotImplementedError(f"the account does not know the filter {told['Key']}")
         if not 5 <= MaxResults <= 50:
             raise Refused("ValidationException", "1 validation error detected: maxResults must be 5 to 50")
         if len(told["Values"]) > 100:
@@ -239,6 +243,7 @@ class SystemsManager:
         MaxResults: int = 50,
         NextToken: str = "",
     ) -> Any:
+        _check_filters(Filters, KEYS)
         found = [
             _invocation(invocation, Details)
             for command in self._shown(CommandId)
@@ -257,6 +262,7 @@ class SystemsManager:
         MaxResults: int = 50,
         NextToken: str = "",
     ) -> Any:
+        _check_filters(Filters, KEYS | {"ExecutionStage"})
         found = [
             _command(command)
             for command in self._shown(CommandId)
@@ -295,6 +301,12 @@ def _check_parameters(declared: dict[str, Any], given: dict[str, list[str]]) -> 
         raise Refused("InvalidParameters", f"unknown {unknown}, missing {missing}, not one value {many}")
 
 
+def _check_filters(filters: Iterable[dict[str, str]], keys: frozenset[str]) -> None:
+    for told in filters:
+        if told["key"] not in keys:
+            raise Refused("InvalidFilterKey", f"The specified key {told['key']} is not valid.")
+
+
 def _page(found: list[Any], size: int, token: str) -> tuple[list[Any], str]:
     if not 1 <= size <= 50:
         raise Refused("ValidationException", "1 validation error detected: maxResults must be 1 to 50")
@@ -307,6 +319,9 @@ def _fits(filters: Iterable[dict[str, str]], shown: dict[str, Any]) -> bool:
         if key in ("InvokedAfter", "InvokedBefore"):
             later = shown["RequestedDateTime"] >= datetime.fromisoformat(value)
             if later != (key == "InvokedAfter"):
+                return False
+        elif key == "ExecutionStage":
+            if value != ("Executing" if shown["Status"] in ("Pending", "InProgress") else "Complete"):
                 return False
         elif shown[key] != value:
             return False

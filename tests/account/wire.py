@@ -105,7 +105,9 @@ class _Paginator:
             params = {**params, self._input: token}
 
 
-def page(found: list[Any], size: int, token: str) -> tuple[list[Any], str]:
-    """One page of what was found, and the token of the next one; empty where there is none."""
+def page(found: list[Any], size: int, token: str, code: str = "InvalidNextToken") -> tuple[list[Any], str]:
+    """One page of what was found, and the token of the next one; empty where there is none. Refuses a bad token."""
+    if not (token or "0").isdecimal():
+        raise Refused(code, "The token is not valid.")
     start = int(token or 0)
     return found[start : start + size], str(start + size) if len(found) > start + size else ""

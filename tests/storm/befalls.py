@@ -176,9 +176,7 @@ class Befalls:
             "unknown": json.dumps({"source": "aws.s3", "detail": {}}),
             "of others": json.dumps(events.wake(events.Where("forged", frozenset({OTHER}), frozenset({OTHER})))),
             "of nobody": json.dumps(events.wake(events.Where("forged", frozenset({"gone"}), frozenset({"gone"})))),
-            "admit": json.dumps({"kind": "admit", **told}),
-            "reject": json.dumps({"kind": "reject", **told}),
-            "ask": json.dumps({"kind": "ask", **told}),
+            **{kind: json.dumps({"kind": kind, "machines": [told]}) for kind in ("admit", "reject", "ask")},
         }[what]
         self._account.sqs.put(queue, body, forged=True)
 
@@ -295,6 +293,12 @@ class Befalls:
         """An instance gets a new root volume, by its group."""
         for instance in self._some(which, lambda slot: slot.state == "InService"):
             self._account.autoscaling.lifecycle.replace_root(instance, 40)
+
+    def new_image(self, version: str) -> None:
+        """The group launches another image from now on."""
+        self.sick_images.clear()
+        told = {"LaunchTemplateId": "lt-00000000000000001", "Version": version}
+        self._autoscaling.update_auto_scaling_group(AutoScalingGroupName=OURS, LaunchTemplate=told)
 
     def delete_group(self) -> None:
         """The group is deleted with all that is in it."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.storm.errors import called, honest
 
+READS = ("Describe", "List", "Get", "BatchGet")
 LENGTH = 2_400
 """Seconds that a storm rages; the last act of its operators comes at its end."""
 
@@ -30,25 +31,29 @@ class Decision:
 
 
 def forecast(seed: int) -> tuple[Decision, ...]:
-    """The decisions of a seed, in the order of their times."""
+    """The decisions of a seed, in the order of their times: most misfortunes come when much is going on."""
     random = Random(seed)
-    most = random.choice((0, 20, 60, 100))
-    drawn = [Decision(random.choice((0, 20, 300)), *_tag(random)), Decision(0, "scale_out", (random.randint(0, 3),))]
-    drawn += [_act(random) for _ in range(random.randint(4, 24))]
-    drawn += [_misfortune(random) for _ in range(most)]
-    drawn.append(Decision(LENGTH, "tag", (random.choice(("enabled", "enabled", "disabled")),)))
-    return tuple(sorted(drawn, key=lambda decision: decision.at))
+    begin = [Decision(random.choice((0, 20, 300)), *_tag(random)), Decision(0, "scale_out", (random.randint(0, 3),))]
+    acts = [_at(random.randrange(LENGTH), random, ACTS) for _ in range(random.randint(4, 24))]
+    acts += [_near(act, random, {_one("scale_out", (1, 2)): 1}) for act in acts if act.what == "tag"]
+    busy = begin + acts
+    wrong = [_near(random.choice(busy), random, MISFORTUNES) for _ in range(random.choice((0, 15, 40, 80)))]
+    wrong += [_at(random.randrange(LENGTH), random, MISFORTUNES) for _ in wrong[::3]]
+    end = Decision(LENGTH, "tag", (random.choice(("enabled", "enabled", "disabled")),))
+    return (*sorted(busy + wrong, key=lambda decision: decision.at), end)
 
 
 Draw = Callable[[Random], tuple[str, tuple[Any, ...]]]
 
 
-def _act(random: Random) -> Decision:
-    return Decision(random.randrange(LENGTH), *_drawn(random, ACTS))
+def _at(second: int, random: Random, weights: dict[Draw, int]) -> Decision:
+    return Decision(second, *_drawn(random, weights))
 
 
-def _misfortune(random: Random) -> Decision:
-    return Decision(random.randrange(LENGTH), *_drawn(random, MISFORTUNES))
+def _near(other: Decision, random: Random, weights: dict[Draw, int]) -> Decision:
+    """A decision from a minute before another one to a few minutes after it."""
+    second = other.at + random.choice((-60, 0, 0, 60)) + random.randrange(100)
+    return _at(max(0, min(LENGTH - 1, second)), random, weights)
 
 
 def _drawn(random: Random, weights: dict[Draw, int]) -> tuple[str, tuple[Any, ...]]:
@@ -57,7 +62,7 @@ def _drawn(random: Random, weights: dict[Draw, int]) -> tuple[str, tuple[Any, ..
 
 
 def _tag(random: Random) -> tuple[str, tuple[Any, ...]]:
-    return "tag", (random.choice(("enabled", "enabled", "enabled", "disabled", "audit", "?", "25")),)
+    return "tag", (random.choice(("enabled", "enabled", "enabled", "disabled", "disabled", "audit", "?", "25")),)
 
 
 def _one(what: str, *choices: tuple[Any, ...]) -> Draw:
@@ -66,7 +71,9 @@ def _one(what: str, *choices: tuple[Any, ...]) -> Draw:
 
 
 def _operation(random: Random) -> tuple[str, str]:
-    return random.choice(called())
+    """One of the calls of the functions; as often a write as a read."""
+    wanted = random.random() < 0.5
+    return random.choice([(s, o) for s, o in called() if o.startswith(READS) == wanted])
 
 
 def _fail(random: Random) -> tuple[str, tuple[Any, ...]]:
@@ -91,7 +98,7 @@ def _meanwhile(random: Random) -> tuple[str, tuple[Any, ...]]:
 WHICH = tuple(range(6))
 SECONDS = (5, 30, 120, 360)
 ACTS: dict[Draw, int] = {
-    _tag: 4,
+    _tag: 6,
     _one("untag"): 1,
     _one("scale_out", (1, 1, 2, 5)): 6,
     _one("scale_in", (1, 2, 9)): 2,
@@ -107,6 +114,7 @@ ACTS: dict[Draw, int] = {
     _one("warm_pool", (1, 2), ("Stopped", "Running"), (True, False)): 2,
     _one("no_warm_pool"): 1,
     _one("replace_root", WHICH): 1,
+    _one("new_image", ("2", "3")): 1,
     _one("delete_group"): 1,
     _one("create_group", (0, 2)): 1,
     _one("detach_balancer"): 1,

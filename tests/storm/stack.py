@@ -13,6 +13,7 @@ from smtp_fleet.hand import Hand
 from smtp_fleet.mind import Mind
 from smtp_fleet.observe import Gateways
 from smtp_fleet.settings import HandSettings
+from tests.account.sqs import Message
 from tests.smtp_fleet.world import SETTINGS
 from tests.test_template import FUNCTIONS, TEMPLATE
 
@@ -57,10 +58,10 @@ MAPPINGS = {
 
 @dataclass
 class Run:
-    """One invocation under way: when it began, whether it still lives, and whether a fault befell it."""
+    """One invocation under way: when it ends at the latest, whether it still lives, and whether a fault befell it."""
 
     function: str
-    began: float
+    ends: float
     alive: bool = True
     spoiled: bool = False
 
@@ -99,12 +100,11 @@ class Stack:
         if not messages:
             return
         self.invocations += 1
-        run = Run(name, clock.now)
+        run = Run(name, clock.now + mapping.timeout)
         self.runs.append(run)
         failed = set(messages)
         try:
-            event = {"Records": [{"messageId": m.id, "body": m.body} for m in messages.values()]}
-            failed = self._handle(name, sqs.bodies(event))
+            failed = self._handle(run, {"Records": [_record(m) for m in messages.values()]})
         except Killed:
             run.spoiled = True
         except (ClientError, BotoCoreError) as error:
@@ -117,14 +117,17 @@ class Stack:
             else:
                 queue.delete(message)
 
-    def _handle(self, name: str, bodies: dict[str, Any]) -> set[str]:
+    def _handle(self, run: Run, event: dict[str, Any]) -> set[str]:
+        """What the function's door does with an event (functions/*/app.py)."""
         clients, clock = self._clients, self._account.clock
+        seconds = (clock.seconds, self._tell, _nothing, lambda: run.ends - clock.now)
         rows = ledger.Ledger(clients["dynamodb"], "ledger")
         asks = sqs.Queue(clients["sqs"], "asks")
-        if name == "hand":
+        if run.function == "hand":
             commands = ssm.Commands(clients["ssm"], HAND_SETTINGS)
             groups = autoscaling.Groups(clients["autoscaling"])
-            return Hand(commands, groups, rows, asks, clock.seconds, self._tell, _nothing).work(bodies)
+            hand = Hand(commands, groups, rows, asks, *seconds)
+            return hand.work(sqs.bodies(event), again=sqs.received_before(event))
         aws = Gateways(
             balancers=elb.LoadBalancers(clients["elb"], clients["resourcegroupstaggingapi"]),
             groups=autoscaling.Groups(clients["autoscaling"], clients["elbv2"]),
@@ -134,11 +137,16 @@ class Stack:
             wakes=sqs.Queue(clients["sqs"], "wakes"),
             asks=asks,
         )
-        mind = Mind(SETTINGS, aws, clock.seconds, self._tell, _nothing)
-        return mind.wake(bodies, holder=f"run-{self.invocations}")
+        return Mind(SETTINGS, aws, *seconds).wake(sqs.bodies(event), holder=f"run-{self.invocations}")
 
 
 SERVICES = ("elb", "elbv2", "resourcegroupstaggingapi", "autoscaling", "ec2", "ssm", "dynamodb", "sqs")
+
+
+def _record(message: Message) -> dict[str, Any]:
+    """A message as Lambda shows it to a function."""
+    attributes = {"ApproximateReceiveCount": str(message.receives)}
+    return {"messageId": message.id, "body": message.body, "attributes": attributes}
 
 
 def _nothing(*_: Any) -> None:

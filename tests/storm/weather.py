@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from tests.account.wire import error
 from tests.storm.errors import honest
-from tests.storm.stack import MAPPINGS, Killed, Run
+from tests.storm.stack import Killed, Run
 
 LATENCY = 0.05
 """Seconds that a call takes."""
@@ -43,6 +43,7 @@ class Weather:
     again: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
     shorten: list[Fault] = field(default_factory=list)
     rain: tuple[float, int] = (0, 1)
+    strikes: int = 0
     _calls: int = 0
     _drop: str = ""
 
@@ -68,7 +69,7 @@ class Weather:
     def _live(self) -> None:
         """Nothing runs in a process that was killed; a function that has reached its limit is killed."""
         run = self.runs[-1]
-        if not run.alive or self.clock.now > run.began + MAPPINGS[run.function].timeout:
+        if not run.alive or self.clock.now > run.ends:
             run.alive, run.spoiled = False, True
             raise Killed
 
@@ -83,6 +84,7 @@ class Weather:
         if rest:
             return
         self.runs[-1].spoiled = True
+        self.strikes += 1
         codes = honest(service, operation)
         match turn % 4:
             case 0:
@@ -100,6 +102,7 @@ class Weather:
             return False
         fault = faults[0] if faults[0].stays else faults.pop(0)
         self.runs[-1].spoiled = True
+        self.strikes += 1
         fault.strike(service, operation)
         return True
 
