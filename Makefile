@@ -32,8 +32,10 @@ test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
 	@local/programs test
 	@$(PYTHON) -m pytest $(ARGS)
 
-soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number
+soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number; then storms: HOURS or STORMS=number
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}
+	@[ -z "$${HOURS-}$${STORMS-}" ] || \
+		PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.storm.soak $${HOURS:+HOURS=$$HOURS} $${STORMS:+STORMS=$$STORMS}
 
 browser: $(VENV)/.done  ## the page of make audit in a real Chromium (by apt, as root)
 	@local/programs browser

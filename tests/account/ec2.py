@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from local.strict import Happening
+from tests.account.network import HOSTS, SUBNET, Network
 from tests.account.wire import Refused, page
 
 if TYPE_CHECKING:
@@ -27,10 +28,16 @@ class Instance:
     state: str = "running"
 
 
-class EC2:
+class EC2(Network):
     """The instances of the account; who ends is told to Auto Scaling."""
 
-    operations = ("CreateLaunchTemplate", "DescribeInstances", "RunInstances", "TerminateInstances")
+    operations = (
+        "CreateLaunchTemplate",
+        "DescribeInstances",
+        "RunInstances",
+        "TerminateInstances",
+        *Network.operations,
+    )
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -116,6 +123,8 @@ def _described(instance: Instance, attached: bool) -> dict[str, Any]:
         "InstanceId": instance.instance_id,
         "RootDeviceName": "/dev/sda1",
         "BlockDeviceMappings": [root] if attached and instance.state != "terminated" else [],
+        "SecurityGroups": [{"GroupId": HOSTS}],
+        "NetworkInterfaces": [{"SubnetId": SUBNET, "Groups": [{"GroupId": HOSTS}]}],
         "LaunchTime": datetime.fromtimestamp(int(instance.launched_at), UTC),
         "State": {"Code": CODES[instance.state], "Name": instance.state},
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from local.strict.elb import MOST_POLICIES, POLICY_TYPES
+from tests.account.network import BALANCERS
 from tests.account.wire import Refused, page
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class ClassicBalancers:
         "CreateLoadBalancerListeners",
         "DeleteLoadBalancerListeners",
         "DescribeLoadBalancers",
+        "DescribeLoadBalancerAttributes",
         "AddTags",
         "RemoveTags",
         "DescribeTags",
@@ -114,6 +116,11 @@ class ClassicBalancers:
         shown, marker = page(found, PageSize, Marker, "ValidationError")
         told = {"LoadBalancerDescriptions": [_described(balancer) for balancer in shown]}
         return told | ({"NextMarker": marker} if marker else {})
+
+    def describe_load_balancer_attributes(self, *, LoadBalancerName: str) -> Any:
+        self._find(LoadBalancerName)
+        told = {"ConnectionSettings": {"IdleTimeout": 60}, "ConnectionDraining": {"Enabled": False}}
+        return {"LoadBalancerAttributes": told}
 
     # ---- policies
 
@@ -327,4 +334,5 @@ def _described(balancer: Balancer) -> dict[str, Any]:
             {"InstancePort": port, "PolicyNames": list(names)} for port, names in balancer.on.items()
         ],
         "Instances": _instances(balancer),
+        "SecurityGroups": [BALANCERS],
     }

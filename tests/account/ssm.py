@@ -53,6 +53,7 @@ class Invocation:
     command: Command
     instance_id: str
     answer: Answer = Answer("Pending", "Pending")
+    ended: float = 0
 
 
 @dataclass
@@ -224,7 +225,9 @@ class SystemsManager:
 
     def _change(self, invocation: Invocation, answer: Answer) -> None:
         invocation.answer = answer
-        self._pending -= answer.status in FINAL
+        if answer.status in FINAL:
+            self._pending -= 1
+            invocation.ended = self._account.clock.now
         command = invocation.command
         detail = {"command-id": command.command_id, "document-name": command.asked["DocumentName"]}
         detail |= {"instance-id": invocation.instance_id, "status": answer.status}
@@ -351,5 +354,6 @@ def _invocation(invocation: Invocation, details: bool) -> dict[str, Any]:
     told |= {"Status": answer.status, "StatusDetails": answer.details}
     if details and answer.status not in ("Pending",) and answer.details not in ("DeliveryTimedOut", "Undeliverable"):
         plugin = {"Status": answer.status, "StatusDetails": answer.details, "Output": answer.output[:OUTPUT]}
-        told["CommandPlugins"] = [plugin]
+        ended = {"ResponseFinishDateTime": _moment(invocation.ended)} if invocation.ended else {}
+        told["CommandPlugins"] = [plugin | ended]
     return told

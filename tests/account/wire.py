@@ -59,6 +59,8 @@ def documented(service: str, operation: str) -> tuple[str, ...]:
 
 @cache
 def _tokens(service: str, operation: str) -> tuple[str, str]:
+    if service == "ec2":
+        return "NextToken", "NextToken"
     found = get_session().get_component("data_loader").load_service_model(service, "paginators-1")
     told = found["pagination"][operation]
     return told["input_token"], told["output_token"]

@@ -10,6 +10,7 @@ for `AFTER` seconds, longer than any planned wait, and then nothing may be left 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +50,7 @@ class Played:
     told: list[str]
     sweeps: int
     invocations: int
-    strikes: int
+    struck: Counter[str]
 
 
 class Storm:
@@ -162,7 +163,7 @@ class Storm:
             self._wrong += self._law.complaints(self._wanted()) + self._left()
         except BrokenLaw as broken:
             self._wrong.append(f"at {self._clock.now - START:.2f} s: {broken}")
-        return Played(self._wrong, self._told, self._sweeps, self._stack.invocations, self._weather.strikes)
+        return Played(self._wrong, self._told, self._sweeps, self._stack.invocations, self._weather.struck)
 
     def _mend(self) -> None:
         """Sweeps until all is as it should be."""

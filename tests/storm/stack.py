@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from smtp_fleet import autoscaling, ec2, elb, ledger, sqs, ssm
+from smtp_fleet import around, autoscaling, ec2, elb, ledger, sqs, ssm
 from smtp_fleet.hand import Hand
 from smtp_fleet.mind import Mind
 from smtp_fleet.observe import Gateways
@@ -136,6 +136,7 @@ class Stack:
             ledger=rows,
             wakes=sqs.Queue(clients["sqs"], "wakes"),
             asks=asks,
+            around=around.Around(clients["ec2"]),
         )
         return Mind(SETTINGS, aws, *seconds).wake(sqs.bodies(event), holder=f"run-{self.invocations}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +43,7 @@ class Weather:
     again: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
     shorten: list[Fault] = field(default_factory=list)
     rain: tuple[float, int] = (0, 1)
-    strikes: int = 0
+    struck: Counter[str] = field(default_factory=Counter)
     _calls: int = 0
     _drop: str = ""
 
@@ -84,7 +84,7 @@ class Weather:
         if rest:
             return
         self.runs[-1].spoiled = True
-        self.strikes += 1
+        self.struck[operation] += 1
         codes = honest(service, operation)
         match turn % 4:
             case 0:
@@ -102,7 +102,7 @@ class Weather:
             return False
         fault = faults[0] if faults[0].stays else faults.pop(0)
         self.runs[-1].spoiled = True
-        self.strikes += 1
+        self.struck[operation] += 1
         fault.strike(service, operation)
         return True
 
