@@ -33,7 +33,8 @@ class Decision:
 def forecast(seed: int) -> tuple[Decision, ...]:
     """The decisions of a seed, in the order of their times: most misfortunes come when much is going on."""
     random = Random(seed)
-    begin = [Decision(random.choice((0, 20, 300)), *_tag(random)), Decision(0, "scale_out", (random.randint(0, 3),))]
+    pace = Decision(0, "pace", (random.choice(("usual", "usual", "slow", "at once")),))
+    begin = [pace, Decision(random.choice((0, 20, 300)), *_tag(random)), Decision(0, "scale_out", (random.randint(0, 3),))]
     acts = [_at(random.randrange(LENGTH), random, ACTS) for _ in range(random.randint(4, 24))]
     acts += [_near(act, random, {_one("scale_out", (1, 2)): 1}) for act in acts if act.what == "tag"]
     busy = begin + acts
@@ -142,7 +143,6 @@ MISFORTUNES: dict[Draw, int] = {
     _one("forged", ("wakes",), ("garbage", "unknown", "of others", "of nobody")): 1,
     _one("forged", ("asks",), ("garbage", "unknown", "admit", "reject", "ask")): 2,
     _one("quota", (0, 2), (60, 400)): 1,
-    _one("pace", ("usual", "at once", "slow")): 1,
     _one("events", ("lost", "lost", "twice", "late", "very late"), SECONDS): 6,
     _one("messages", ("lost", "twice", "late", "very late"), SECONDS): 3,
     _one("agent_late", (120, 360, 1_500, 1_800)): 3,

@@ -21,10 +21,11 @@ from local.strict import Call, Happening
 from tests.account.account import ACCOUNT, REGION, Account
 from tests.smtp_fleet.conftest import DOCUMENT
 from tests.storm.befalls import LISTENER, OTHER, OURS, USUAL, Befalls
+from tests.storm.doors import DOCUMENT_NAME
 from tests.storm.forecast import LENGTH, READS, Decision
 from tests.storm.hosts import Hosts
 from tests.storm.law import BrokenLaw, Law
-from tests.storm.stack import DOCUMENT_NAME, Stack
+from tests.storm.stack import Stack
 from tests.storm.weather import Weather
 from tests.test_template import woken
 
