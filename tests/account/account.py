@@ -2,8 +2,8 @@
 
 It answers as AWS does and as `local.strict` does (tests/test_account.py compares the two call by call), without
 botocore's request machinery: a call costs microseconds, so that hundreds of storms fit into a minute. Ids are counted,
-nothing is random, no time passes but by `clock`. How long things take in AWS is a `Pace`; with none they are instant, as
-in `local.strict`.
+nothing is random, no time passes but by `clock`. How long things take in AWS is a `Pace`; with none they are instant,
+as in `local.strict`.
 
 Where it differs from `local.strict` on purpose, it is nearer to AWS:
 
@@ -41,8 +41,8 @@ class Pace:
     """Seconds that things take in AWS, and the limits of Systems Manager; `burst` 0 is no limit on its calls.
 
     A launch is `hidden` at first, then Pending; EC2 shows it and then its volume a while after it has begun; what was
-    completed shows Pending:Proceed; a group replaces what it has lost; a stopped instance starts; an invocation is shown
-    a moment after the command was sent; the tagging API follows.
+    completed shows Pending:Proceed; a group replaces what it has lost; a stopped instance starts; an invocation is
+    shown a moment after the command was sent; the tagging API follows.
     """
 
     hidden: float = 0

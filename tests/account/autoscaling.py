@@ -88,9 +88,7 @@ class AutoScaling:
             raise Refused("AlreadyExists", "AutoScalingGroup by this name already exists")
         self._known(LoadBalancerNames)
         desired = MinSize if DesiredCapacity is None else DesiredCapacity
-        group = Group(
-            AutoScalingGroupName, MinSize, MaxSize, desired, list(LoadBalancerNames), list(TargetGroupARNs)
-        )
+        group = Group(AutoScalingGroupName, MinSize, MaxSize, desired, list(LoadBalancerNames), list(TargetGroupARNs))
         group.template = LaunchTemplate or {}
         self.groups[group.name] = group
         for hook in LifecycleHookSpecificationList:  # first, so that they hold the very first instances
@@ -158,9 +156,7 @@ class AutoScaling:
         self.lifecycle.fill(group)
         return {}
 
-    def terminate_instance_in_auto_scaling_group(
-        self, *, InstanceId: str, ShouldDecrementDesiredCapacity: bool
-    ) -> Any:
+    def terminate_instance_in_auto_scaling_group(self, *, InstanceId: str, ShouldDecrementDesiredCapacity: bool) -> Any:
         group, slot = self._slot(InstanceId)
         if ShouldDecrementDesiredCapacity and slot.counts:
             if group.desired <= group.minimum:

@@ -1,4 +1,4 @@
-"""What there is of Auto Scaling: groups, their instances, hooks, warm pools and lifecycle actions, and how it is told."""
+"""What there is of Auto Scaling: groups, instances, hooks, warm pools and lifecycle actions, and how it is told."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Action:
 class Slot:
     """An instance of a group or of its warm pool.
 
-    `began` is when it set out for service last (a launch, a way out of the pool, a new root volume); `hooks` are those that were on the group when the launch began; `shown` tells whether the API shows it already, and
-    `held` by which hooks it was let into service, the last time that it went.
+    `began` is when it set out for service last (a launch, a way out of the pool, a new root volume); `hooks` are
+    those that were on the group when the launch began; `shown` tells whether the API shows it already, and `held` by
+    which hooks it was let into service, the last time that it went.
     """
 
     instance_id: str

@@ -65,10 +65,7 @@ class Queue:
 
 
 class SQS:
-    """The queues by their URLs.
-
-    `fate` tells the delays, on top of its own, with which a sent message arrives; `arrives` is told each that is put.
-    """
+    """The queues by their URLs; `fate` tells the delays, on top of its own, with which a sent message arrives."""
 
     operations = ("SendMessage",)
 
@@ -77,7 +74,6 @@ class SQS:
         self._serial = count(1)
         self.queues: dict[str, Queue] = {}
         self.fate: Callable[[str], Iterable[float]] = lambda url: (0,)
-        self.arrives: Callable[[str, Message], None] = lambda url, message: None
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> Any:
         if QueueUrl not in self.queues:
@@ -99,4 +95,3 @@ class SQS:
         queue, now = self.queues[url], self._clock.now
         message = Message(f"{next(self._serial):08x}", body, now + delay, now, forged=forged)
         queue.messages[message.id] = message
-        self.arrives(url, message)

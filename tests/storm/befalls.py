@@ -1,6 +1,6 @@
 """What a decision does: faults are armed, and operators act on an account as they do on AWS.
 
-Each public method is a decision's `what`. Whoever is meant by a number is the so-manieth of those that are there, if any.
+Each public method is a decision's `what`. Whoever is meant by a number is the so-manieth of those there, if any.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ USUAL = Pace(
 PACES = {
     "usual": USUAL,
     "at once": Pace(burst=5),
-    "slow": replace(USUAL, hidden=45, described=20, pending=60, proceed=10, terminating=90, replacing=90, shown=8, tagged=60),
+    "slow": replace(
+        USUAL, hidden=45, described=20, pending=60, proceed=10, terminating=90, replacing=90, shown=8, tagged=60
+    ),
 }
 
 
 class Befalls:
     """Everything that can befall one stack on one account."""
 
-    def __init__(
-        self, account: Any, stack: Stack, weather: Weather, hosts: Hosts, excuse: Callable[..., None]
-    ) -> None:
+    def __init__(self, account: Any, stack: Stack, weather: Weather, hosts: Hosts, excuse: Callable[..., None]) -> None:
         self._account = account
         self._excuse = excuse
         self._stack = stack

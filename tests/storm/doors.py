@@ -22,13 +22,12 @@ SERVICES = ("elb", "elbv2", "resourcegroupstaggingapi", "autoscaling", "ec2", "s
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a function is fed by its queue, as the template has it (seconds), and how many of it run at a time."""
+    """How a function is fed by its queue, as the template has it (seconds)."""
 
     queue: str
     timeout: int
     batch: int
     window: int
-    at_once: int
     visibility: int
     receives: int
 
@@ -41,7 +40,6 @@ def _mapping(function: str, source: str, queue: str, url: str) -> Mapping:
         int(FUNCTIONS[function]["Timeout"]),
         int(told["BatchSize"]),
         int(told["MaximumBatchingWindowInSeconds"]),
-        int(told["ScalingConfig"]["MaximumConcurrency"]),
         int(kept["VisibilityTimeout"]),
         int(kept["RedrivePolicy"]["maxReceiveCount"]),
     )
@@ -56,9 +54,7 @@ MAPPINGS = {
 class Doors:
     """Both doors; `client` makes the client of a service, `clock` gives seconds, `tell` gets what the functions say."""
 
-    def __init__(
-        self, client: Callable[[str], Any], clock: Callable[[], int], tell: Callable[..., None]
-    ) -> None:
+    def __init__(self, client: Callable[[str], Any], clock: Callable[[], int], tell: Callable[..., None]) -> None:
         self._clients = {name: client(name) for name in SERVICES}
         self._clock = clock
         self._tell = tell

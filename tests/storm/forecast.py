@@ -34,7 +34,11 @@ def forecast(seed: int) -> tuple[Decision, ...]:
     """The decisions of a seed, in the order of their times: most misfortunes come when much is going on."""
     random = Random(seed)
     pace = Decision(0, "pace", (random.choice(("usual", "usual", "slow", "at once")),))
-    begin = [pace, Decision(random.choice((0, 20, 300)), *_tag(random)), Decision(0, "scale_out", (random.randint(0, 3),))]
+    begin = [
+        pace,
+        Decision(random.choice((0, 20, 300)), *_tag(random)),
+        Decision(0, "scale_out", (random.randint(0, 3),)),
+    ]
     acts = [_at(random.randrange(LENGTH), random, ACTS) for _ in range(random.randint(4, 24))]
     acts += [_near(act, random, {_one("scale_out", (1, 2)): 1}) for act in acts if act.what == "tag"]
     busy = begin + acts

@@ -24,8 +24,9 @@ class BrokenLaw(BaseException):
 class Law:
     """Watches an account: where a balancer sends, its data plane's lag included, every instance in service expects.
 
-    Outside the law, as the design has it, is an instance that came past our hook to a balancer that was sending: launched
-    while the hook was not there, attached with its group, or registered or edited by hand; until it expects again.
+    Outside the law, as the design has it, is an instance that came past our hook to a balancer that was sending:
+    launched while the hook was not there, attached with its group, or registered or edited by hand; until it expects
+    again.
     """
 
     def __init__(self, account: Any, hosts: Hosts) -> None:

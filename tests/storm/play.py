@@ -1,10 +1,10 @@
 """One storm from its first second to its last, and what is wrong then; the same decisions always give the same story.
 
-The storm rages for `LENGTH` seconds, a sweep every five minutes. Then no fault strikes any more and no sweep comes for
-`QUIET` seconds: longer than an agent's second hump, than the queue's retries, than any refusal holds, and than a host that
-could not is asked again. Then sweeps come as ever, and the first one finds everything mended five minutes later; where a
-cutover is refused once more, for what a host said before, it may take up to `ROUND` of them. In the end nothing is sent
-for `AFTER` seconds, longer than any planned wait, and then nothing may be left to wait.
+The storm rages for `LENGTH` seconds, a sweep every five minutes. Then no fault strikes any more and no sweep comes
+for `QUIET` seconds: longer than an agent's second hump, than the queue's retries, than any refusal holds, and than a
+host that could not is asked again. Then sweeps come as ever, and the first one finds everything mended five minutes
+later; where a cutover is refused once more, for what a host said before, it may take up to `ROUND` of them. In the
+end nothing is sent for `AFTER` seconds, longer than any planned wait, and then nothing may be left to wait.
 """
 
 from __future__ import annotations

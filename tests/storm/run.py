@@ -21,7 +21,7 @@ HASHES = {"PYTHONHASHSEED": "0"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How the storm of a seed ended: its story, if it went wrong, after how many sweeps all was right, what it struck."""
+    """How the storm of a seed ended: its story, if it went wrong, the sweeps until all was right, what it struck."""
 
     seed: int
     story: str
@@ -64,11 +64,11 @@ def _kind(wrong: str) -> str:
 @contextmanager
 def sky(processes: int = 2) -> Iterator[ProcessPoolExecutor]:
     """Processes in which a seed gives the same story each time."""
-    before = {name: os.environ.get(name) for name in HASHES}  # noqa: TID251
-    os.environ.update(HASHES)  # noqa: TID251
+    before = {name: os.environ.get(name) for name in HASHES}
+    os.environ.update(HASHES)
     try:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             yield pool
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})  # noqa: TID251
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -26,7 +26,7 @@ class Run:
 
 
 class Stack:
-    """Mind and hand over an account; `tell` gets what they say, `runs` are the invocations under way, the inner last."""
+    """Mind and hand over an account; `tell` gets what they say, `runs` are invocations under way, the inner last."""
 
     def __init__(self, account: Any, tell: Callable[..., None]) -> None:
         self._clock = account.clock
