@@ -43,10 +43,6 @@ class Queue:
         """When the next message can be received; infinity where there is none."""
         return min((m.at for m in self.messages.values()), default=float("inf"))
 
-    def visible(self, now: float) -> int:
-        """How many messages can be received."""
-        return sum(message.at <= now for message in self.messages.values())
-
     def receive(self, now: float, limit: int) -> list[Message]:
         """What can be received now, the oldest first, and is hidden from then on; what came too often is dead."""
         visible = sorted((m for m in self.messages.values() if m.at <= now), key=lambda m: (m.at, m.id))
