@@ -13,10 +13,13 @@ from local.machine import Machine, await_until
 ROOT = Path(__file__).parents[2]
 KINDS = ("mnt", "net", "pid")
 OWNER = """
+import signal
 import sys
 from local.machine import Machine
 from local.network import Network
 
+# As in a terminal: what a shell starts in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 network = Network()
 machine = Machine(network, "i-0", "10.77.0.9").boot()
 sleeper = network.popen(["sleep", "1000"])
