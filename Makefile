@@ -28,9 +28,9 @@ up: $(VENV)/.done  ## the Region for any AWS client, with a live stream: SETTLE=
 invoke: $(VENV)/.done  ## what the rules and functions make of EVENT=file in WORLD=file; JSON=1 for programs
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m local.invoke "$${EVENT-}" $${WORLD:+--world "$$WORLD"} $${JSON:+--json}
 
-test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root)
+test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root): ARGS="-n0 -k name"
 	@local/programs test
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number; then storms: HOURS or STORMS=number
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}

@@ -17,11 +17,13 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetAttachment,
+    ForgetBalancer,
     ForgetOff,
     Plan,
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBalancer,
     RecordBreaker,
     RecordOff,
     Refuse,
@@ -98,6 +100,10 @@ def _after(fleet: Fleet, action: Action) -> Fleet:
             return replace(fleet, off_since={(balancer, port): fleet.now, **fleet.off_since})
         case ForgetOff(balancer, port):
             return replace(fleet, off_since={k: v for k, v in fleet.off_since.items() if k != (balancer, port)})
+        case RecordBalancer(balancer):
+            return replace(fleet, recorded=fleet.recorded | {balancer})
+        case ForgetBalancer(balancer):
+            return replace(fleet, recorded=fleet.recorded - {balancer})
         case RecordAttachment(port, times, at):
             return replace(fleet, attachments={**fleet.attachments, port: Attachment(times, at)})
         case ForgetAttachment(port):

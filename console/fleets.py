@@ -12,7 +12,7 @@ from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record
-from smtp_fleet.fleet import Attachment, Breaker, Fleet, Refusal
+from smtp_fleet.fleet import Attachment, Breaker, Fleet, Index, Refusal
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.mend import Mend, mends
 from smtp_fleet.observe import Gateways, Observer
@@ -48,6 +48,10 @@ class NothingKnown:
         """No hook is known, and no launch was given up."""
         return {}, {}
 
+    def index(self) -> Index:
+        """Nothing of ours is known to be anywhere."""
+        return Index()
+
 
 class Fleets:
     """What is in a Region, for one set of settings."""
@@ -55,7 +59,7 @@ class Fleets:
     def __init__(
         self, client: Callable[[str], Any], told: MindSettings, ledger: Ledger | NothingKnown, clock: Callable[[], int]
     ) -> None:
-        self._told = told
+        self._told, self._ledger = told, ledger
         self.balancers = LoadBalancers(client("elb"), client("resourcegroupstaggingapi"))
         self.groups = Groups(client("autoscaling"), client("elbv2"))
         nowhere = cast(Queue, None)  # the observer sends nothing
@@ -82,12 +86,12 @@ class Fleets:
 
     def observe(self, tags: Mapping[str, Tags]) -> list[Fleet]:
         """The fleets of these balancers and of whoever sends by our policy, as a sweep would see them."""
-        groups = self.groups.all()
-        parts, _ = self._observer.fleets(Where("look", everything=True), dict(tags), groups)
+        groups, index = self.groups.all(), self._ledger.index()
+        parts, _ = self._observer.fleets(Where("look", everything=True), dict(tags), groups, index)
         fleets = []
         for part, wishes in parts:
             names = {b.name for b in part}
-            fleets.append(self._observer.fleet(part, wishes, [g for g in groups if g.balancers & names]))
+            fleets.append(self._observer.fleet(part, wishes, [g for g in groups if g.balancers & names], index))
         return [_typed(fleet, self.balancers) for fleet in fleets]
 
     def as_if_enabled(self, names: Iterable[str]) -> list[tuple[Fleet, bool]]:

@@ -9,15 +9,17 @@ from smtp_fleet import retirement
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.fleet import LoadBalancer, our_ports, ours
-from smtp_fleet.settings import GuardSettings
+from smtp_fleet.ledger import Ledger
+from smtp_fleet.settings import Marks
 from smtp_fleet.tag import Tags, wish
 
 
 class Remains:
-    """All that a stack with these settings has put on others in one Region."""
+    """All that a stack with these marks has put on others in one Region; its `table` tells more, where it is known."""
 
-    def __init__(self, client: Callable[[str], Any], told: GuardSettings) -> None:
+    def __init__(self, client: Callable[[str], Any], told: Marks, table: str = "") -> None:
         self._elb, self._told = client("elb"), told
+        self._ledger = Ledger(client("dynamodb"), table) if table else None
         self._balancers = LoadBalancers(self._elb, client("resourcegroupstaggingapi"))
         self._groups = Groups(client("autoscaling"))
         self._sent: set[tuple[str, int]] = set()
@@ -45,8 +47,11 @@ class Remains:
         """What stands against deleting the stack, the ports included that only a tag which we overwrote had named."""
         found = self._ours()
         sends = tuple(sends_on(b.name, port) for b, _ in found for port in b.backend if self._still_sends(b, port))
-        against = retirement.observe(self._balancers, self._groups, self._told)
+        against = retirement.observe(self._balancers, self._groups, self._recorded(), self._told)
         return tuple(dict.fromkeys((*sends, *against)))
+
+    def _recorded(self) -> frozenset[str]:
+        return self._ledger.index().balancers if self._ledger else frozenset()
 
     def _still_sends(self, balancer: LoadBalancer, port: int) -> bool:
         return (balancer.name, port) in self._sent and balancer.sends(port)

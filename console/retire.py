@@ -14,7 +14,7 @@ from console.obstacle import Obstacle
 from console.remains import Remains
 from console.stack import Stack
 from smtp_fleet import settings
-from smtp_fleet.settings import GuardSettings
+from smtp_fleet.settings import Marks
 
 DEFAULTS = {"TagKey": "smtp-proxy-protocol", "MailPorts": "25", "PolicyName": "EnableProxyProtocol"}
 """What the template has for these parameters, for a Region whose stack is not named."""
@@ -52,7 +52,8 @@ class Retirement:
     def run(self) -> int:
         """The whole of it; raises Obstacle where it cannot go on."""
         stack = Stack(self._client("cloudformation"), self._told.stack) if self._told.stack else None
-        here = Remains(self._client, self._settings(stack.parameters() if stack else {}))
+        marks = self._settings(stack.parameters() if stack else {})
+        here = Remains(self._client, marks, stack.resources().get("Ledger", "") if stack else "")
         steps = [f"tag load balancer {name} disabled (it is {told})" for name, told in here.to_disable().items()]
         self._left = here.left()
         if not (steps or self._left or stack):
@@ -79,14 +80,14 @@ class Retirement:
         rest = f"; seen last: {left}" if left else ""
         return f"the functions go on taking off what is tagged; the stack is still there{rest}. Run this again to go on"
 
-    def _settings(self, parameters: dict[str, str]) -> GuardSettings:
+    def _settings(self, parameters: dict[str, str]) -> Marks:
         told = {"TagKey": self._told.tag_key, "MailPorts": self._told.mail_ports, "PolicyName": self._told.policy_name}
         asked_for = {name: value for name, value in told.items() if value}
         if self._told.stack and asked_for:
             raise Obstacle("--stack tells the parameters: leave --tag-key, --mail-ports and --policy-name out")
         names = {"TagKey": "TAG_KEY", "MailPorts": "MAIL_PORTS", "PolicyName": "POLICY_NAME"}
         values = DEFAULTS | asked_for | {name: parameters[name] for name in names if name in parameters}
-        return settings.read(GuardSettings, {names[name]: value for name, value in values.items()})
+        return settings.read(Marks, {names[name]: value for name, value in values.items()})
 
     def _ask(self, steps: list[str], stack: Stack | None) -> None:
         after = [f"wait until it is gone: {left}" for left in self._left]

@@ -1,4 +1,4 @@
-"""Refuses to delete the stack while a load balancer sends the header or a hook of the stack is on a group."""
+"""Refuses to delete the stack while a load balancer sends the header, a hook is on a group or a host may expect."""
 
 import gc
 import os
@@ -9,7 +9,7 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from smtp_fleet import autoscaling, elb, report, retirement, settings
+from smtp_fleet import autoscaling, elb, ledger, report, retirement, settings
 
 logger = Logger()
 say = report.saying(logger)
@@ -18,6 +18,7 @@ client = partial(boto3.client, config=Config(retries={"mode": "standard", "max_a
 gc.disable()  # clients stay: looking through them for garbage is a tenth of a start
 balancers = elb.LoadBalancers(client("elb"), client("resourcegroupstaggingapi"))
 groups = autoscaling.Groups(client("autoscaling"))
+rows = ledger.Ledger(client("dynamodb"), told.ledger_table)
 gc.freeze()
 gc.enable()
 
@@ -28,7 +29,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     against: tuple[str, ...] = ()
     try:
         if event["RequestType"] == "Delete":
-            against = retirement.observe(balancers, groups, told)
+            against = retirement.observe(balancers, groups, rows.index().balancers, told)
             say("the stack may be deleted" if not against else "the stack may not be deleted", obstacles=list(against))
     except Exception as error:
         say("broken: the stack is not deleted", error=error)

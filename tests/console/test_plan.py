@@ -226,7 +226,8 @@ def test_the_defaults_are_those_of_the_template():
 
 NOTES = {
     actions.RecordOff, actions.ForgetOff, actions.RecordAttachment, actions.ForgetAttachment, actions.Relent,
-    actions.Forget, actions.Recall, actions.RecordBreaker, actions.CloseBreaker,
+    actions.Forget, actions.Recall, actions.RecordBreaker, actions.CloseBreaker, actions.RecordBalancer,
+    actions.ForgetBalancer,
 }  # fmt: skip
 
 

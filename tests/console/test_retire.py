@@ -215,6 +215,14 @@ def cloudformation(stack):
         stub.assert_no_pending_responses()
 
 
+def is_described(stub, *, table="ledger", **more):
+    """The stack is asked for its parameters and its resources."""
+    stub.add_response("describe_stacks", described(**more), {"StackName": "fleet"})
+    one = {"LogicalResourceId": "Ledger", "PhysicalResourceId": table, "ResourceType": "AWS::DynamoDB::Table"}
+    one |= {"Timestamp": 0, "ResourceStatus": "CREATE_COMPLETE"}
+    stub.add_response("describe_stack_resources", {"StackResources": [one]}, {"StackName": ID})
+
+
 def will_be_deleted(stub, *answers):
     stub.add_response("delete_stack", {}, {"StackName": ID})
     for answer in answers:
@@ -223,7 +231,7 @@ def will_be_deleted(stub, *answers):
 
 def test_the_stack_is_deleted_last_and_its_end_is_awaited(stack, cloudformation):
     stub, client = cloudformation
-    stub.add_response("describe_stacks", described(), {"StackName": "fleet"})
+    is_described(stub)
     will_be_deleted(
         stub, described("DELETE_IN_PROGRESS"), described("DELETE_IN_PROGRESS"), described("DELETE_COMPLETE")
     )
@@ -235,14 +243,31 @@ def test_the_stack_is_deleted_last_and_its_end_is_awaited(stack, cloudformation)
 def test_the_stack_stays_while_anything_sends(stack, cloudformation):
     stub, client = cloudformation
     sending(stack)
-    stub.add_response("describe_stacks", described(), {"StackName": "fleet"})
+    is_described(stub)
     assert run(client, "--stack", "fleet", "--yes", "--timeout", "0")[0] == 1
+
+
+def test_the_stack_stays_while_an_instance_may_expect_what_nobody_sends(stack, cloudformation):
+    """What only the ledger knows: nothing on the balancer tells of a cutover that was cut off in the middle."""
+    stub, client = cloudformation
+    stack.balancer(tag=None)
+    stack.ledger.record_balancer("mx-1")
+    is_described(stub)
+    code, lines = run(client, "--stack", "fleet", "--yes", "--timeout", "0")
+    assert code == 1
+    assert "load balancer mx-1 may have instances behind it that expect the header" in lines[-1]
 
 
 def test_the_parameters_of_the_stack_count(stack, cloudformation):
     stub, client = cloudformation
     sending(stack)
-    stub.add_response("describe_stacks", described(said=SAID | {"TagKey": "mail", "PolicyName": "Other"}))
+    stack.client("dynamodb").create_table(
+        TableName="theirs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    is_described(stub, table="theirs", said=SAID | {"TagKey": "mail", "PolicyName": "Other"})
     will_be_deleted(stub, described("DELETE_COMPLETE"))
     assert run(client, "--stack", "fleet", "--yes", every=0.01)[0] == 0
     assert tag_of(stack) == "enabled"
@@ -250,7 +275,7 @@ def test_the_parameters_of_the_stack_count(stack, cloudformation):
 
 def test_a_stack_that_could_not_be_deleted_says_why(stack, cloudformation):
     stub, client = cloudformation
-    stub.add_response("describe_stacks", described())
+    is_described(stub)
     reason = "The following resource(s) failed to delete:\n[RetirementGuard]."
     will_be_deleted(stub, described("DELETE_FAILED", StackStatusReason=reason))
     code, lines = run(client, "--stack", "fleet", "--yes", every=0.01)
@@ -263,7 +288,7 @@ def test_a_stack_that_could_not_be_deleted_says_why(stack, cloudformation):
 
 def test_stopped_while_the_stack_goes(stack, cloudformation, monkeypatch):
     stub, client = cloudformation
-    stub.add_response("describe_stacks", described())
+    is_described(stub)
     will_be_deleted(stub)
     monkeypatch.setattr(retire.time, "sleep", lambda seconds: stop())
     code, lines = run(client, "--stack", "fleet", "--yes")

@@ -48,7 +48,7 @@ def mounts():
 
 
 def leftovers():
-    return {str(path) for folder in ("/tmp", "/run", "/mnt", "/var/lib") for path in Path(folder).glob("*")}
+    return {str(path) for folder in ("/run", "/mnt", "/var/lib") for path in Path(folder).glob("*")}
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,17 @@ def leftovers():
     ],
     ids=["SIGKILL", "Ctrl-C", "an error", "in order"],
 )
-def test_nothing_is_left(last_act, signal_number):
+def test_nothing_is_left(last_act, signal_number, tmp_path):
     mounted, files, our = mounts(), leftovers(), namespaces("self")
     arguments = [sys.executable, "-c", OWNER.format(last_act=last_act)]
     with subprocess.Popen(
-        arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as owner:
         pids = owner.stdout.readline().split()
         assert len(pids) == 3
@@ -80,6 +86,7 @@ def test_nothing_is_left(last_act, signal_number):
             owner.communicate(timeout=20)
     await_until(lambda: not inhabitants(spaces) and not any(Path("/proc", pid).exists() for pid in pids), "the end")
     assert mounts() == mounted
+    assert os.listdir(tmp_path) == []
     assert {path for path in leftovers() - files if "smtp" in path or "fleet" in path} == set()
 
 

@@ -79,9 +79,20 @@ def start(live: bool) -> World:
     return world
 
 
+def by_hand() -> World:
+    """A tagged balancer and an instance that somebody registered with it, of no group."""
+    world = World(tags={"mx-1": "enabled"}, balancers={"mx-1": LoadBalancer("mx-1", (SMTP,))})
+    world.instances["i-0"] = Instance("vol-0", "", "InService", world.now)
+    return world
+
+
 def sending(live: bool) -> World:
     """The same world once all is on."""
-    world = start(live)
+    return on(start(live))
+
+
+def on(world: World) -> World:
+    """A world once all is on."""
     while not world.balancers["mx-1"].sends(25):
         wake(world)
         deliver(world)
@@ -116,6 +127,8 @@ STARTS: dict[str, Callable[[], World]] = {
     "on, live": lambda: sending(live=True),
     "switching off": switching_off,
     "switching off, an old answer still out": late_answer,
+    "off, registered by hand": by_hand,
+    "on, registered by hand": lambda: on(by_hand()),
 }
 """Where searches start: the deeper ones are reached from the first two by the real plan."""
 
@@ -349,10 +362,11 @@ def _sends(world: World) -> bool:
 
 def _of_instances(state: State) -> Iterator[tuple[str, State]]:
     world, limits = state
-    hook = world.groups["mx"].hook
+    group = world.groups.get("mx")
+    hook = group.hook if group else None
     # A launch that meets no hook of ours behind a balancer that sends is healed, not prevented.
     held = hook is not None or not _sends(world)
-    if limits.launches and held:
+    if group and limits.launches and held:
         for begun in (False, True):
             after = clone(world)
             after.launch(f"i-{limits.launches}", "mx", begun=begun)
@@ -372,9 +386,9 @@ def _lives(world: World, i: str, x: Instance, held: bool) -> Iterator[tuple[str,
         yield "is shown", "", lambda after: after.appear(after.instances[i])
         return
     yield "is terminated", "terminations", lambda after: after.instances.pop(i)
-    if held:
+    if held and x.group:
         yield "has its root volume replaced", "replacements", lambda after: _reroot(after, i)
-    if x.state == "InService":
+    if x.state == "InService" and x.group:
         yield "goes to Standby", "standbys", lambda after: setattr(after.instances[i], "state", "Standby")
     if x.state == "Standby":
         yield "leaves Standby", "", lambda after: setattr(after.instances[i], "state", "InService")
@@ -425,6 +439,7 @@ def _facts(world: World) -> Any:
         tuple(world.tags.values()),
         [(b.policies, b.backend.get(25)) for b in world.balancers.values()],
         [(g.balancers, g.hook) for g in world.groups.values()],
+        tuple(world.recorded),
     ]
     for known in (world.off_since, world.hooked_since):
         for k, v in sorted(known.items()):
@@ -447,7 +462,15 @@ def _facts(world: World) -> Any:
     for m, r in sorted(world.records.items()):
         facts.append((m, r.outcome, r.proxy, r.plain, r.admitted, min(r.overwritten, 3), _ask(r), r.answered == 0))
         facts.append((r.unheard > 0, min(r.tries, 4), r.told))
-        times += (r.asked_at, r.answered, r.stored, r.ask.epoch if r.ask else 0, r.admitted_at, r.held_at)
+        times += (
+            r.asked_at,
+            r.first_asked_at,
+            r.answered,
+            r.stored,
+            r.ask.epoch if r.ask else 0,
+            r.admitted_at,
+            r.held_at,
+        )
     for m, a in world.queue:
         facts.append((m, a.verb, a.ports))
         take(a.epoch)

@@ -294,12 +294,71 @@ def test_a_tag_that_vanishes_before_it_sends_has_the_group_let_go_of(hosts, phas
     hosts.reach("on")
 
 
+def rows(stack):
+    """The kinds of row that are in the ledger and say anything."""
+    items = stack.client("dynamodb").scan(TableName="ledger")["Items"]
+    return {item["id"]["S"].partition("/")[0] for item in items if item.keys() - {"id"}}
+
+
+@pytest.mark.parametrize("phase", [LOOKING, EXPECTING])
+def test_a_tag_that_vanishes_before_it_sends_has_those_registered_by_hand_let_go_of(hosts, phase):
+    """No hook tells of them: the ledger does."""
+    live(hosts, phase, grouped=False)
+    untag(hosts.stack)
+    if phase == EXPECTING:
+        assert hosts.stack.wake("mx-1") == set()
+        assert hosts.stack.phrases()[-1] == "waiting for the balancer to settle"
+    hosts.steps()
+    assert (any(hosts.expects.values()), hosts.stack.policies()) == (False, {})
+    assert "machine" not in rows(hosts.stack) or phase == LOOKING
+    hosts.stack.tag("enabled")
+    hosts.reach("on")
+
+
+@pytest.mark.parametrize("grouped", [True, False], ids=["in a group", "registered by hand"])
+def test_who_takes_off_the_tag_and_the_policy_by_hand_has_all_instances_let_go_of(hosts, grouped):
+    live(hosts, SENDING, grouped)
+    untag(hosts.stack)
+    hosts.stack.client("elb").set_load_balancer_policies_for_backend_server(
+        LoadBalancerName="mx-1", InstancePort=25, PolicyNames=[]
+    )
+    hosts.steps()
+    assert (any(hosts.expects.values()), hosts.stack.policies()) == (False, {})
+    assert rows(hosts.stack) == set()
+    [balancer] = hosts.stack.client("elb").describe_load_balancers()["LoadBalancerDescriptions"]
+    assert balancer["Policies"]["OtherPolicies"] == [OURS]  # without the tag nothing is touched there
+
+
+def test_one_that_waits_for_its_agent_is_not_lost_sight_of(hosts):
+    stack = hosts.stack
+    instance, *_ = live(hosts, SENDING, grouped=False)
+    untag(stack)
+    stack.client("elb").set_load_balancer_policies_for_backend_server(
+        LoadBalancerName="mx-1", InstancePort=25, PolicyNames=[]
+    )
+    agents.register_agent(instance, "ConnectionLost")
+    hosts.steps()
+    assert (hosts.expects[instance], stack.ledger.index().balancers) == ({"25"}, {"mx-1"})
+    agents.register_agent(instance)
+    hosts.steps(60)
+    assert (hosts.expects[instance], stack.ledger.index().balancers) == (set(), frozenset())
+
+
+def test_a_balancer_that_is_gone_is_struck_out_by_the_sweep(hosts):
+    live(hosts, EXPECTING, grouped=False)
+    assert hosts.stack.ledger.index().balancers == {"mx-1"}
+    hosts.stack.client("elb").delete_load_balancer(LoadBalancerName="mx-1")
+    assert "a load balancer is gone: nothing of it is kept" in hosts.step()
+    assert hosts.stack.ledger.index().balancers == frozenset()
+
+
 @PHASES
 def test_disabled_instead_of_enabled_leaves_nothing_of_ours(hosts, phase):
     instances = live(hosts, phase)
     hosts.stack.tag("disabled")
     hosts.reach("off")
     assert (hooked(hosts.stack), any(hosts.expects.values()), hosts.stack.policies()) == (False, False, {})
+    assert rows(hosts.stack) == set()
     hosts.stack.tag("enabled")
     hosts.reach("on")
     assert hosts.all_expect(*instances)

@@ -159,3 +159,10 @@ def test_an_epoch_only_grows_unless_the_ask_is_the_newest_again(verb, ports, rec
 
 def test_a_hosts_epoch_from_the_far_future_is_not_believed():
     assert next_epoch(Verb.EXPECT, frozenset({25}), [Record(MACHINE, stored=10**9)], 1000) == 1000
+
+
+def test_when_it_was_asked_first_stays_where_the_same_is_asked_again_and_is_new_with_a_new_epoch():
+    first = asked(Record(MACHINE), ASK, 100, "")
+    again = asked(first, ASK, 500, "")
+    assert (first.first_asked_at, again.first_asked_at, again.asked_at) == (100, 100, 500)
+    assert asked(again, replace(ASK, epoch=ASK.epoch + 1), 600, "").first_asked_at == 600

@@ -8,7 +8,7 @@ import pytest
 from local.strict import ssm as agents
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.evidence import ASK_WAIT, Machine
-from smtp_fleet.fleet import Breaker
+from smtp_fleet.fleet import Breaker, Index
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.sqs import Queue
 from tests.smtp_fleet.world import SETTINGS
@@ -409,8 +409,8 @@ def test_a_group_whose_balancer_is_gone_does_not_wait_for_ever(stack, how):
     assert stack.states() == dict.fromkeys(instances, "InService")
     assert stack.client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName="mx")["LifecycleHooks"] == []
     rows = {row["id"]["S"].split("/")[0] for row in stack.client("dynamodb").scan(TableName="ledger")["Items"]}
-    assert rows <= {"hooks", "off", "attached", "around"}  # of balancers that are gone; the last two expire
-    assert stack.ledger.hooked_groups() == frozenset()
+    assert rows <= {"hooks", "balancers", "off", "attached", "around"}  # of balancers that are gone; three expire
+    assert stack.ledger.index().groups == frozenset()
 
 
 def test_switched_off_nothing_of_ours_is_left(stack):
@@ -432,7 +432,8 @@ def test_switched_off_nothing_of_ours_is_left(stack):
     [described] = stack.client("elb").describe_load_balancers(LoadBalancerNames=["mx-1"])["LoadBalancerDescriptions"]
     assert described["Policies"]["OtherPolicies"] == []
     rows = [row["id"]["S"] for row in stack.client("dynamodb").scan(TableName="ledger")["Items"]]
-    assert sorted(rows) == ["hooks", "off/mx-1/25"]
+    assert sorted(rows) == ["balancers", "hooks"]
+    assert stack.ledger.index() == Index()
 
 
 def test_switched_off_it_counts_the_settle_time_from_the_read_back(stack):
@@ -521,7 +522,7 @@ def test_of_a_group_that_is_gone_nothing_is_kept(stack, calls):
     stack.client("autoscaling").delete_auto_scaling_group(AutoScalingGroupName="mx", ForceDelete=True)
     stack.wake()
     assert "a group is gone: nothing of it is kept" in stack.phrases()
-    assert (stack.ledger.hooked_groups(), stack.ledger.groups(["mx"])) == (frozenset(), ({}, {}))
+    assert (stack.ledger.index().groups, stack.ledger.groups(["mx"])) == (frozenset(), ({}, {}))
 
 
 def test_a_group_made_anew_under_an_old_name_has_held_nobody_yet(stack, monkeypatch):

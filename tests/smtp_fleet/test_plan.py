@@ -12,10 +12,12 @@ from smtp_fleet.actions import (
     DeleteHook,
     DeletePolicy,
     Forget,
+    ForgetBalancer,
     ForgetOff,
     Hold,
     PutHook,
     RecordAttachment,
+    RecordBalancer,
     RecordBreaker,
     RecordOff,
     Refuse,
@@ -43,10 +45,11 @@ def balancer(sends=False, **changes):
     return replace(LoadBalancer("mx-1", (SMTP,), policies, policies, {25: (OURS,)} if sends else {}), **changes)
 
 
-def fleet(*balancers, tag="enabled", members=(), groups=(), off=LONG_AGO):
+def fleet(*balancers, tag="enabled", members=(), groups=(), off=LONG_AGO, recorded=True):
     wishes = {b.name: wish(Tags(tag), SETTINGS.mail_ports) for b in balancers}
     off_since = {(b.name, 25): off for b in balancers if not b.sends(25)} if off else {}
-    return Fleet(NOW, balancers, wishes, tuple(groups), tuple(members), off_since)
+    known = frozenset(wishes) if recorded else frozenset()
+    return Fleet(NOW, balancers, wishes, tuple(groups), tuple(members), off_since, recorded=known)
 
 
 def group(result="ABANDON", since=LONG_AGO, **changes):
@@ -109,7 +112,7 @@ def serving(name="i-1", verb=None, ago=10, **record):
         return one(name, waits=False, **record)
     at = NOW - ago
     speaks = "proxy" if verb is Verb.EXPECT else "plain"
-    answer = {"answered": at, "outcome": Outcome.OK, speaks: frozenset({25})} | record
+    answer = {"answered": at, "outcome": Outcome.OK, speaks: frozenset({25}), "first_asked_at": at} | record
     return one(name, waits=False, ask=Ask(verb, frozenset({25}), at), asked_at=at, **answer)
 
 
@@ -155,6 +158,17 @@ def test_a_spent_budget_is_a_refusal():
     decision = told(balancer(), groups=[group()], members=late)
     why = "the budget of 45 s is spent; not expecting yet: i-2"
     assert decision.actions == (Refuse(25, why, 1, NOW + 300),)
+
+
+def test_the_budget_is_counted_from_when_an_instance_was_asked_first_whatever_the_epoch():
+    """An epoch may lie a day ahead, where a host had stored such a one; and asking again gives no more time."""
+    half = {"outcome": None, "proxy": frozenset()}
+    first = serving(verb=Verb.EXPECT, ago=46)
+    ahead = replace(first.record.ask, epoch=NOW + 80_000)
+    record = replace(first.record, ask=ahead, answered=ahead.epoch, asked_at=NOW - 5)
+    late = replace(serving("i-2", Verb.EXPECT, ago=5, **half).record, ask=ahead)
+    f = fleet(balancer(), groups=[group()], members=[replace(first, record=record), replace(first, record=late)])
+    assert acts(plan(f, SETTINGS), Refuse) != []
 
 
 def test_where_all_expect_at_last_a_spent_budget_is_no_refusal():
@@ -339,8 +353,39 @@ def test_when_all_is_off_nothing_of_ours_is_left():
         balancer(policies=mine, proxy_policies=mine), tag="disabled", groups=[group("CONTINUE")], members=[was_ours]
     )
     assert decision.reason == "off"
-    assert decision.actions == (DeleteHook("mx"), DeletePolicy("mx-1", OURS), Forget(Machine("i-1", "vol-1")))
-    assert told(balancer(), tag="disabled", groups=[group(hook=None)], members=[one(waits=False)]).actions == ()
+    ours = (DeleteHook("mx"), DeletePolicy("mx-1", OURS), Forget(Machine("i-1", "vol-1")))
+    assert decision.actions == (*ours, *NO_ROWS)
+    clean = fleet(balancer(), tag="disabled", groups=[group(hook=None)], members=[one(waits=False)], recorded=False)
+    assert plan(replace(clean, off_since={}), SETTINGS).actions == ()
+
+
+NO_ROWS = (ForgetOff("mx-1", 25), ForgetBalancer("mx-1"))
+
+
+def test_a_balancer_without_a_mail_listener_any_more_keeps_nothing_of_ours_and_lets_its_launches_in():
+    """As where its listener was deleted, and all were let go of."""
+    web = balancer(listeners=(Listener(443, "TCP", 443, "TCP"),))
+    waiting = told(web, groups=[group("CONTINUE")], members=[one(plain=frozenset({25}))])
+    assert (waiting.reason, waiting.actions) == ("no mail listener", (Admit(Machine("i-1", "vol-1"), "mx", 0),))
+    looked_at = one(waits=False, ask=replace(EXPECT, verb=Verb.LOOK), plain=frozenset({25}))
+    gone = told(web, groups=[group("CONTINUE")], members=[looked_at])
+    assert gone.actions == (DeleteHook("mx"), Forget(Machine("i-1", "vol-1")), *NO_ROWS)
+    for held_back in ({"audit": True}, {"paused": True}):
+        f = fleet(web, groups=[group("CONTINUE")], members=[looked_at])
+        assert plan(f, replace(SETTINGS, **held_back)).actions == ()
+    assert told(web, tag="audit", groups=[group("CONTINUE")], members=[looked_at]).actions == ()
+
+
+def test_before_instances_come_to_expect_their_balancer_is_written_down():
+    """By its tag alone it would be lost sight of once the tag vanishes; a look changes nothing."""
+    for members, groups in (([], []), ([serving(verb=Verb.LOOK)], [group()]), ([serving(verb=Verb.EXPECT)], [group()])):
+        f = fleet(balancer(), members=members, groups=groups, recorded=False)
+        assert plan(f, SETTINGS).actions[0] == RecordBalancer("mx-1")
+    launching = fleet(balancer(sends=True), balancer(name="web"), members=[one()], groups=[group()], recorded=False)
+    launching = replace(launching, wishes=launching.wishes | {"web": wish(Tags(), frozenset({25}))})
+    assert acts(plan(launching, SETTINGS), RecordBalancer) == [RecordBalancer("mx-1")]
+    looked_at = fleet(balancer(), members=[serving()], groups=[group()], recorded=False)
+    assert acts(plan(looked_at, SETTINGS), RecordBalancer) == []
 
 
 def test_the_hook_stays_while_somebody_waits_at_it():
@@ -359,7 +404,7 @@ def test_what_others_have_edited_is_said_and_not_fought_for():
     )
     decision = told(balancer(), tag="disabled", groups=[group("CONTINUE")], members=[theirs])
     assert decision.findings == ("i-1 was not let go: edited by others",)
-    assert decision.actions == (DeleteHook("mx"), Forget(Machine("i-1", "vol-1")))
+    assert decision.actions == (DeleteHook("mx"), Forget(Machine("i-1", "vol-1")), *NO_ROWS)
 
 
 @pytest.mark.parametrize("tag", ["audit", "what?"])

@@ -10,13 +10,20 @@ from smtp_fleet import retirement
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.settings import GuardSettings
+from tests.smtp_fleet.test_changes_of_others import Hosts, machine, register
 
-TOLD = GuardSettings("smtp-proxy-protocol", frozenset({25}), "EnableProxyProtocol")
+TOLD = GuardSettings("smtp-proxy-protocol", frozenset({25}), "EnableProxyProtocol", "ledger")
+
+
+@pytest.fixture
+def hosts(stack):
+    return Hosts(stack)
 
 
 def seen(stack):
     balancers = LoadBalancers(stack.client("elb"), stack.client("resourcegroupstaggingapi"))
-    return retirement.observe(balancers, Groups(stack.client("autoscaling")), TOLD)
+    recorded = stack.ledger.index().balancers
+    return retirement.observe(balancers, Groups(stack.client("autoscaling")), recorded, TOLD)
 
 
 def test_what_sends_and_what_is_hooked_is_named(stack):
@@ -38,6 +45,18 @@ def test_a_policy_of_ours_counts_though_its_tag_is_gone(stack):
     stack.wake("mx-1")
     stack.client("elb").remove_tags(LoadBalancerNames=["mx-1"], Tags=[{"Key": TOLD.tag_key}])
     assert seen(stack) == ("load balancer mx-1 sends the header on instance port 25",)
+
+
+def test_instances_that_may_expect_what_nobody_sends_count_until_they_are_let_go(hosts):
+    """A cutover that was cut off in the middle: nothing on the balancer tells of it any more."""
+    stack = hosts.stack
+    stack.balancer()
+    register(stack, machine(stack))
+    hosts.reach("Postfix first")
+    stack.client("elb").remove_tags(LoadBalancerNames=["mx-1"], Tags=[{"Key": TOLD.tag_key}])
+    assert seen(stack) == ("load balancer mx-1 may have instances behind it that expect the header",)
+    hosts.steps()
+    assert seen(stack) == ()
 
 
 @pytest.fixture

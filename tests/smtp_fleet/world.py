@@ -20,12 +20,14 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetAttachment,
+    ForgetBalancer,
     ForgetOff,
     Hold,
     Plan,
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBalancer,
     RecordBreaker,
     RecordOff,
     Refuse,
@@ -86,6 +88,7 @@ class Instance:
     """An instance: its root volume, lifecycle state, which ports its Postfix expects the header on, its fence.
 
     `result` is what the hook that it waits at would have ended in by itself when it began to wait; empty without one.
+    One of no group was registered by hand, with every balancer.
     """
 
     volume: str
@@ -146,6 +149,7 @@ class World:
     refusals: dict[int, Refusal] = field(default_factory=dict)
     attachments: dict[int, Attachment] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    recorded: dict[str, bool] = field(default_factory=dict)
     able: bool = True
 
     def fleet(self) -> Fleet:
@@ -164,12 +168,13 @@ class World:
         balancers = tuple(replace(b, instances=self.registered(n)) for n, b in sorted(self.balancers.items()))
         members = []
         for i, x in sorted(self.instances.items()):
-            if x.group not in by_name or x.state == BEGUN or is_ending(x.state):
+            if x.group not in {"", *by_name} or x.state == BEGUN or is_ending(x.state):
                 continue
             machine = self.machine(i)
             record = self.records.get(machine, Record(machine))
             registered = any(i in b.instances for b in balancers)
-            members.append(member(x.state, by_name.get(x.group), registered, Root(x.volume, x.launched_at), record))
+            state = x.state if x.group else ""
+            members.append(member(state, by_name.get(x.group), registered, Root(x.volume, x.launched_at), record))
         return Fleet(
             self.now,
             balancers,
@@ -180,6 +185,7 @@ class World:
             dict(self.refusals),
             dict(self.attachments),
             dict(self.breakers),
+            frozenset(self.recorded),
         )
 
     def orphans(self) -> list[Fleet]:
@@ -202,7 +208,9 @@ class World:
 
     def is_ours(self, balancer: LoadBalancer) -> bool:
         """Whether the mind looks at a balancer at all."""
-        return ours(balancer, wish(Tags(self.tags[balancer.name]), SETTINGS.mail_ports), SETTINGS.policy_name)
+        return balancer.name in self.recorded or ours(
+            balancer, wish(Tags(self.tags[balancer.name]), SETTINGS.mail_ports), SETTINGS.policy_name
+        )
 
     def plans(self) -> list[Plan]:
         """What a wake of the mind would decide now, of each fleet and each group that left its own."""
@@ -215,7 +223,7 @@ class World:
 
     def registered(self, balancer: str) -> frozenset[str]:
         """The instances that take traffic from a balancer: those in service in a group behind it."""
-        behind = {name for name, group in self.groups.items() if balancer in group.balancers}
+        behind = {"", *(name for name, group in self.groups.items() if balancer in group.balancers)}
         return frozenset(i for i, x in self.instances.items() if x.group in behind and x.state == "InService")
 
     def broken_law(self) -> list[str]:
@@ -317,6 +325,10 @@ class World:
                 assert not any(policy in on for on in b.backend.values()), "InvalidConfigurationRequest"
                 left = b.policies - {policy}
                 self.balancers[balancer] = replace(b, policies=left, proxy_policies=b.proxy_policies & left)
+            case RecordBalancer(balancer):
+                self.recorded[balancer] = True
+            case ForgetBalancer(balancer):
+                self.recorded.pop(balancer, None)
             case Refuse(port, why, times, until):
                 self.refusals[port] = Refusal(why, times, until)
             case Relent(port):

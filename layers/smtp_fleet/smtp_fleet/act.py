@@ -18,6 +18,7 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetAttachment,
+    ForgetBalancer,
     ForgetOff,
     Hold,
     OnBalancers,
@@ -27,6 +28,7 @@ from smtp_fleet.actions import (
     PutHook,
     Recall,
     RecordAttachment,
+    RecordBalancer,
     RecordBreaker,
     RecordOff,
     Refuse,
@@ -150,6 +152,10 @@ class Actor:
     def _on_ledger(self, action: OnLedger, fleet: str) -> None:
         ledger = self._aws.ledger
         match action:
+            case RecordBalancer(balancer):
+                ledger.record_balancer(balancer)
+            case ForgetBalancer(balancer):
+                ledger.forget_balancer(balancer)
             case Refuse(port, why, times, until):
                 ledger.record_refusal(fleet, port, Refusal(why, times, until))
                 self._count("CutoverRefused")

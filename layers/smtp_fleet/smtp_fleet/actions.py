@@ -38,6 +38,20 @@ class ForgetOff:
 
 
 @dataclass(frozen=True)
+class RecordBalancer:
+    """Write down that instances behind a balancer may come to expect the header, whatever its tag says later."""
+
+    balancer: str
+
+
+@dataclass(frozen=True)
+class ForgetBalancer:
+    """Strike out that instances behind a balancer may expect the header: all were let go of."""
+
+    balancer: str
+
+
+@dataclass(frozen=True)
 class SetPolicies:
     """Set the whole list of policies on an instance port; the API replaces it, so those of others are in it.
 
@@ -164,7 +178,18 @@ class Forget:
 
 
 OnInstances = Send | Admit | Recall | Reject | Hold | Forget
-OnLedger = RecordOff | ForgetOff | Refuse | Relent | RecordAttachment | ForgetAttachment | RecordBreaker | CloseBreaker
+OnLedger = (
+    RecordBalancer
+    | ForgetBalancer
+    | RecordOff
+    | ForgetOff
+    | Refuse
+    | Relent
+    | RecordAttachment
+    | ForgetAttachment
+    | RecordBreaker
+    | CloseBreaker
+)
 OnBalancers = PutHook | DeleteHook | SetPolicies | DeletePolicy | OnLedger
 Action = OnInstances | OnBalancers
 

@@ -84,9 +84,10 @@ def _not_expecting(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...
 def _begun(view: View, serving: tuple[Member, ...]) -> int:
     """Since when an instance may expect what nobody sends (seconds since 1970); 0: none does.
 
-    Since it was asked to in this cutover (its epoch); or, where it does so from before, since it was looked at.
+    Since it was asked to in this cutover; or, where it does so from before, since it was looked at. An epoch is no
+    time: after one of a host whose clock was wrong it may lie a day ahead.
     """
-    asked = [m.record.ask.epoch for m in serving if m.record.ask and _is_asked(view, m)]
+    asked = [m.record.first_asked_at for m in serving if _is_asked(view, m)]
     before = [m.record.asked_at for m in _expecting_before(view, serving) if m.record.asked_at > view.floor]
     return min(asked + before, default=0)
 

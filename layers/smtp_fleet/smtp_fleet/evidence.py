@@ -107,6 +107,7 @@ class Record:
     `overwritten_at`; `owner` is the configuration management whose marks it bears, if any; `tries` counts how often it
     was asked the same before in vain, and `unheard` how often because nothing was heard of it. `admitted_at` is when an
     admission was sent last, and `held_at` when a launch that may neither go in nor be given up was last held on.
+    `first_asked_at` is when the ask of this epoch went to it first, `asked_at` when last.
     `told` are the ports on which it was told to expect the header and is not known to have let go.
     """
 
@@ -131,6 +132,7 @@ class Record:
     admitted_at: int = 0
     held_at: int = 0
     told: frozenset[int] = frozenset()
+    first_asked_at: int = 0
 
     def speaks(self, port: int) -> Speaks:
         """What this machine is known to speak on a port; what no answer proves is unknown.
@@ -189,6 +191,7 @@ def asked(record: Record, ask: Ask, now: int, cause: str) -> Record:
         unheard=record.unheard + 1 if again and record.outcome in (None, Outcome.LOST) else 0,
         tries=record.tries + 1 if again and record.outcome is not Outcome.OK else 0,
         told=record.told | (ask.ports if ask.verb is Verb.EXPECT else frozenset()),
+        first_asked_at=record.first_asked_at if last and last.epoch == ask.epoch else now,
     )
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from smtp_fleet.evidence import Machine, Record, Verb
 from smtp_fleet.outcome import Outcome
-from smtp_fleet.settings import GuardSettings, MindSettings
+from smtp_fleet.settings import Marks, MindSettings
 from smtp_fleet.tag import Mode, Wish
 
 HOOK_NAME = "smtp-fleet"
@@ -165,6 +165,17 @@ class Breaker:
 
 
 @dataclass(frozen=True)
+class Index:
+    """Where something of ours may be, whatever tags and policies say.
+
+    `groups` may have our hook, and instances behind `balancers` may expect the header.
+    """
+
+    groups: frozenset[str] = frozenset()
+    balancers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Found:
     """What was found wrong with a fleet, and with what is around it, looked at when (seconds since 1970; 0: never)."""
 
@@ -178,7 +189,8 @@ class Fleet:
     """What must agree, observed at `now`.
 
     `off_since` tells since when each (balancer, instance port) is known off, `refusals` which ports were refused, and
-    `attachments` on which the policy was attached lately; `breakers` tells of the groups whose launches were given up.
+    `attachments` on which the policy was attached lately; `breakers` tells of the groups whose launches were given up,
+    and `recorded` which balancers are known to have instances that may expect.
     """
 
     now: int
@@ -190,6 +202,7 @@ class Fleet:
     refusals: Mapping[int, Refusal] = field(default_factory=dict)
     attachments: Mapping[int, Attachment] = field(default_factory=dict)
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
+    recorded: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -199,12 +212,17 @@ class Fleet:
     def ports(self, settings: MindSettings) -> tuple[int, ...]:
         """The instance ports that it is about: those asked for, ours, or asked of machines."""
         found = [
-            b.behind(self.wishes[b.name].ports if self.wishes[b.name].mode is not Mode.ABSENT else frozenset())
-            | our_ports(b, self.wishes[b.name], settings)
+            b.behind(self._front_ports(b, settings)) | our_ports(b, self.wishes[b.name], settings)
             for b in self.balancers
         ]
         asked_about = [m.expected_ports | m.record.proxy | m.record.told for m in self.members]
         return tuple(sorted(frozenset().union(*found, *asked_about)))
+
+    def _front_ports(self, balancer: LoadBalancer, settings: MindSettings) -> frozenset[int]:
+        """Those that its tag asks for; of one that lost its tag and is recorded, the mail ports."""
+        wished = self.wishes[balancer.name]
+        lost = settings.mail_ports if balancer.name in self.recorded else frozenset()
+        return wished.ports if wished.mode is not Mode.ABSENT else lost
 
     def off_keys(self, settings: MindSettings) -> tuple[tuple[str, int], ...]:
         """Under which the ledger keeps since when each balancer is off, and each group was without one."""
@@ -212,7 +230,7 @@ class Fleet:
         return (*((b.name, port) for b in self.balancers for port in ports), *(g.off_key for g in self.groups))
 
 
-def our_ports(balancer: LoadBalancer, wish: Wish, settings: MindSettings | GuardSettings) -> frozenset[int]:
+def our_ports(balancer: LoadBalancer, wish: Wish, settings: MindSettings | Marks) -> frozenset[int]:
     """The instance ports on which a balancer sends by our doing.
 
     All on which the policy of our name is; and of a tagged balancer those behind mail ports, by a policy of any name.

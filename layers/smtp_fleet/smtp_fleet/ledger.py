@@ -1,9 +1,9 @@
-"""The ledger: one table of what was asked, answered, admitted and known off; consistent reads, conditional writes.
+"""The one small DynamoDB table that remembers what the APIs of AWS do not tell.
 
-Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `hook/GROUP`, `findings/BALANCERS`, `around/BALANCERS`,
-`refused/BALANCERS/PORT`, `attached/BALANCERS/PORT`, `breaker/GROUP`, one of `hooks` and one `lease`. Losing it costs
-one round of asks and one settle time. It encodes and decodes; what may be written when is the business of `evidence`
-and `plan`.
+Rows: `machine/INSTANCE/VOLUME`, `off/BALANCER/PORT`, `off/group:GROUP/0`, `hook/GROUP`, `findings/BALANCERS`,
+`around/BALANCERS`, `refused/BALANCERS/PORT`, `attached/BALANCERS/PORT`, `breaker/GROUP`, one each of `hooks` and
+`balancers`, and one `lease`. Losing it costs one round of asks and one settle time. It encodes and decodes; what may be
+written when is the business of `evidence` and `plan`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smtp_fleet.evidence import Ask, Machine, Record, Verb
-from smtp_fleet.fleet import Attachment, Breaker, Found, Refusal
+from smtp_fleet.fleet import Attachment, Breaker, Found, Index, Refusal
 from smtp_fleet.outcome import Outcome
 
 KEPT = 40 * 86_400
@@ -173,13 +173,23 @@ class Ledger:
         """Strike out that launches of a group were given up."""
         self._delete(f"breaker/{group}")
 
-    def hooked_groups(self) -> frozenset[str]:
-        """Every group that may have our hook."""
-        return frozenset(name for item in self._get(["hooks"]).values() for name in item.get("names", {}).get("SS", ()))
+    def index(self) -> Index:
+        """Every group that may have our hook, and every balancer whose instances may expect the header."""
+        rows = self._get(["hooks", "balancers"])
+        names = {row: frozenset(item.get("names", {}).get("SS", ())) for row, item in rows.items()}
+        return Index(names.get("hooks", frozenset()), names.get("balancers", frozenset()))
+
+    def record_balancer(self, balancer: str) -> None:
+        """Write down that instances behind a balancer may come to expect the header."""
+        self._index("balancers", "ADD", balancer)
+
+    def forget_balancer(self, balancer: str) -> None:
+        """Strike out that instances behind a balancer may expect the header."""
+        self._index("balancers", "DELETE", balancer)
 
     def expect_hook(self, group: str) -> None:
         """Write down that our hook is about to be put on a group."""
-        self._index("ADD", group)
+        self._index("hooks", "ADD", group)
 
     def record_hook(self, group: str, now: int) -> None:
         """Write down that our hook was read back on a group."""
@@ -191,15 +201,15 @@ class Ledger:
 
     def forget_hook(self, group: str) -> None:
         """Strike out that a group may have our hook: it is gone."""
-        self._index("DELETE", group)
+        self._index("hooks", "DELETE", group)
 
-    def _index(self, verb: str, group: str) -> None:
+    def _index(self, row: str, verb: str, name: str) -> None:
         self._dynamodb.update_item(
             TableName=self._table,
-            Key={"id": {"S": "hooks"}},
+            Key={"id": {"S": row}},
             UpdateExpression=f"{verb} #names :names",
             ExpressionAttributeNames={"#names": "names"},
-            ExpressionAttributeValues={":names": {"SS": [group]}},
+            ExpressionAttributeValues={":names": {"SS": [name]}},
         )
 
     def _delete(self, row: str) -> None:
@@ -301,6 +311,7 @@ def _item(record: Record) -> dict[str, Any]:
         "unheard": _number(record.unheard),
         "tries": _number(record.tries),
         "told": _ports(record.told),
+        "first_asked_at": _number(record.first_asked_at),
         "admitted_at": _number(record.admitted_at),
         "held_at": _number(record.held_at),
         "expires": _number(record.asked_at + KEPT),
@@ -335,6 +346,7 @@ def _record(machine: Machine, item: dict[str, Any]) -> Record:
         # A row that an older version of the stack wrote has none of these.
         owner=item.get("owner", {}).get("S", ""),
         told=ports("told") if "told" in item else frozenset(),
+        first_asked_at=number("first_asked_at" if "first_asked_at" in item else "asked_at"),
         **{field: int(item.get(field, {}).get("N", 0)) for field in _LATER},
     )
 

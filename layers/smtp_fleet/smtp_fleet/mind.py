@@ -15,7 +15,7 @@ from smtp_fleet import events, gauges, orphan
 from smtp_fleet.act import Actor, OutOfTime
 from smtp_fleet.actions import Plan
 from smtp_fleet.events import UnknownEvent, Where
-from smtp_fleet.fleet import Fleet, Group, LoadBalancer
+from smtp_fleet.fleet import Fleet, Group, Index, LoadBalancer
 from smtp_fleet.ledger import Superseded
 from smtp_fleet.lookout import Lookout
 from smtp_fleet.observe import Gateways, Observer
@@ -73,9 +73,9 @@ class Mind:
         for where in wheres.values():
             self._look_again(where, where.balancers - tags.keys())
         if not self._concerns_us(merged, tags):
-            hooked = self._aws.ledger.hooked_groups()
-            groups = self._aws.groups.all() if hooked and groups is None else groups
-            if not self._observer.orphans(merged, [], groups or [], hooked):
+            index = self._aws.ledger.index()
+            groups = self._aws.groups.all() if index.groups and groups is None else groups
+            if not (tags.keys() & index.balancers or self._observer.orphans(merged, [], groups or [], index)):
                 self._say_none_of_ours(merged, tags)
                 return failed
         if not self._aws.ledger.take_lease(holder, self._clock(), LEASE):
@@ -115,19 +115,20 @@ class Mind:
 
     def _reconcile(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> frozenset[str]:
         """Every fleet that the wake touches, on its own; returns the balancers of those that broke."""
-        parted, others = self._observer.fleets(where, tags, groups)
+        index = self._aws.ledger.index()
+        parted, others = self._observer.fleets(where, tags, groups, index)
         broken: set[str] = set()
         for part, wishes in parted:
             names = frozenset(wishes)
             if where.everything and min(names) < where.begin:
                 continue  # served by the round that this one goes on from
             nearby = [g for g in groups if g.balancers & names]
-            if not self._trying(where, names, partial(self._look, part, wishes, nearby)):
+            if not self._trying(where, names, partial(self._look, part, wishes, nearby, index)):
                 broken |= names
-        hooked = self._aws.ledger.hooked_groups()
         if where.everything:
-            self._strike_out(hooked - {group.name for group in groups})
-        for group in self._observer.orphans(where, parted, groups, hooked):
+            self._strike_out(index.groups - {group.name for group in groups})
+            self._strike_out_balancers(index.balancers.difference(*(wishes for _, wishes in parted)))
+        for group in self._observer.orphans(where, parted, groups, index):
             if not self._trying(where, group.balancers, partial(self._look_at_left, group)):
                 broken |= group.balancers
         for name in sorted(others):
@@ -149,6 +150,12 @@ class Mind:
             self._aws.ledger.close_breaker(name)
             self._aws.ledger.forget_hook(name)
 
+    def _strike_out_balancers(self, gone: frozenset[str]) -> None:
+        """Balancers that are gone feed nobody."""
+        for name in sorted(gone):
+            self._say("a load balancer is gone: nothing of it is kept", load_balancer=name)
+            self._aws.ledger.forget_balancer(name)
+
     def _go_on(self, where: Where) -> None:
         """Leave to another round what this one had no time for, and what a sweep has counted of all before it."""
         self._say("out of time: going on in another round", load_balancers=sorted(self._left_out))
@@ -162,9 +169,14 @@ class Mind:
         self._aws.wakes.send([events.wake(again)], delay=1)
 
     def _look(
-        self, part: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group], where: Where
+        self,
+        part: tuple[LoadBalancer, ...],
+        wishes: Mapping[str, Wish],
+        groups: list[Group],
+        index: Index,
+        where: Where,
     ) -> None:
-        self._serve(self._observer.fleet(part, wishes, groups), where)
+        self._serve(self._observer.fleet(part, wishes, groups, index), where)
 
     def _look_at_left(self, group: Group, where: Where) -> None:
         self._serve(self._observer.left(group), where)

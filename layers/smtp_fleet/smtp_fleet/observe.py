@@ -11,7 +11,7 @@ from smtp_fleet.ec2 import Instances
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.events import Where
 from smtp_fleet.evidence import Machine, Record, answered, believe
-from smtp_fleet.fleet import Fleet, Group, LoadBalancer, Root, is_ending, member, neighbours, ours, parts, reach
+from smtp_fleet.fleet import Fleet, Group, Index, LoadBalancer, Root, is_ending, member, neighbours, ours, parts, reach
 from smtp_fleet.ledger import Ledger
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.settings import MindSettings
@@ -77,19 +77,21 @@ class Observer:
         """Whether any of the balancers sends by the policy of our name."""
         return any(b.marked_ports(self._settings.policy_name) for b in self._aws.balancers.read(names))
 
-    def fleets(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> tuple[list[Part], frozenset[str]]:
+    def fleets(
+        self, where: Where, tags: Mapping[str, Tags], groups: list[Group], index: Index
+    ) -> tuple[list[Part], frozenset[str]]:
         """The balancers to look at, parted into fleets, with their wishes; and the names of those that are not ours."""
         balancers, key = self._aws.balancers, self._settings.tag_key
         if where.everything:
             nearby = frozenset().union(*(g.states for g in groups if g.balancers & tags.keys()))
-            seen = balancers.read_all(tags, self._settings.policy_name, nearby)
+            seen = balancers.read_all(tags.keys() | index.balancers, self._settings.policy_name, nearby)
             names = frozenset(b.name for b in seen)
             seen = seen + balancers.read(neighbours(names, groups) - names)
         else:
             names = neighbours(where.balancers, groups)
             seen = balancers.read(names)
             tags = {**tags, **balancers.tags(names - tags.keys(), key)}
-        others_too = self._sharing(seen, tags, groups)
+        others_too = self._sharing(seen, tags, groups, index)
         if others_too:
             seen = seen + others_too
             tags = {**tags, **balancers.tags([b.name for b in others_too], key)}
@@ -97,25 +99,27 @@ class Observer:
         others: set[str] = set()
         for part in parts(seen, groups):
             wishes = {b.name: wish(tags.get(b.name, Tags()), self._settings.mail_ports) for b in part}
-            if any(ours(b, wishes[b.name], self._settings.policy_name) for b in part):
+            if any(b.name in index.balancers or ours(b, wishes[b.name], self._settings.policy_name) for b in part):
                 found.append((part, wishes))
             else:
                 others |= wishes.keys()
         return found, frozenset(others)
 
-    def _sharing(self, seen: list[LoadBalancer], tags: Mapping[str, Tags], groups: list[Group]) -> list[LoadBalancer]:
+    def _sharing(
+        self, seen: list[LoadBalancer], tags: Mapping[str, Tags], groups: list[Group], index: Index
+    ) -> list[LoadBalancer]:
         """Before a live fleet is switched on, or let go of: who else feeds its instances, without sharing a group."""
         silent = [b for b in seen if not any(b.sends(port) for port in b.backend)]
-        live = [b for b in silent if tags.get(b.name, Tags()).value is not None]
+        live = [b for b in silent if b.name in index.balancers or tags.get(b.name, Tags()).value is not None]
         instances = frozenset().union(*(reach(b, groups) for b in live))
         return self._aws.balancers.read_sharing(instances, [b.name for b in seen]) if instances else []
 
-    def orphans(self, where: Where, fleets: list[Part], groups: list[Group], hooked: frozenset[str]) -> list[Group]:
+    def orphans(self, where: Where, fleets: list[Part], groups: list[Group], index: Index) -> list[Group]:
         """Of the groups that may have our hook those without a balancer of a fleet, as far as the wake touches them."""
         served = frozenset(name for _, wishes in fleets for name in wishes)
         near = neighbours(where.balancers, groups)
         touched = [g for g in groups if where.everything or g.name in where.groups or g.balancers & near]
-        return [g for g in touched if g.name in hooked and not g.balancers & served]
+        return [g for g in touched if g.name in index.groups and not g.balancers & served]
 
     def left(self, group: Group) -> Fleet:
         """A group that left its fleet, without those of its instances that a balancer of another fleet feeds."""
@@ -126,7 +130,13 @@ class Observer:
         fed = frozenset().union(*(b.instances for b in others if b.name in tags and _serves(b, tags[b.name])))
         return replace(fleet, members=tuple(m for m in fleet.members if m.machine.instance_id not in fed))
 
-    def fleet(self, balancers: tuple[LoadBalancer, ...], wishes: Mapping[str, Wish], groups: list[Group]) -> Fleet:
+    def fleet(
+        self,
+        balancers: tuple[LoadBalancer, ...],
+        wishes: Mapping[str, Wish],
+        groups: list[Group],
+        index: Index = Index(),  # noqa: B008 (frozen)
+    ) -> Fleet:
         """One fleet as it is now, the answers that came in meanwhile included."""
         aws = self._aws
         since, breakers = aws.ledger.groups([g.name for g in groups])
@@ -144,7 +154,8 @@ class Observer:
             member(*states.get(i, _ALONE), i in registered, roots[i], records[Machine(i, roots[i].volume)])
             for i in sorted(roots)
         )
-        fleet = Fleet(self._clock(), balancers, wishes, hooked, members, breakers=breakers)
+        recorded = index.balancers & wishes.keys()
+        fleet = Fleet(self._clock(), balancers, wishes, hooked, members, breakers=breakers, recorded=recorded)
         off_since = aws.ledger.off_since(fleet.off_keys(self._settings))
         refusals, attachments = aws.ledger.cutovers(fleet.name, fleet.ports(self._settings))
         return replace(fleet, off_since=off_since, refusals=refusals, attachments=attachments)

@@ -18,22 +18,26 @@ from smtp_fleet.actions import (
     DeletePolicy,
     Forget,
     ForgetAttachment,
+    ForgetBalancer,
     ForgetOff,
     Hold,
     Plan,
     PutHook,
     Recall,
+    RecordBalancer,
     RecordOff,
     Reject,
     Relent,
+    Send,
 )
-from smtp_fleet.evidence import Record
+from smtp_fleet.evidence import Record, Verb
 from smtp_fleet.fleet import Fleet, Group, Member
 from smtp_fleet.outcome import Outcome
 from smtp_fleet.row import Row
 from smtp_fleet.rows import decide
 from smtp_fleet.settings import MindSettings
-from smtp_fleet.view import View
+from smtp_fleet.tag import Mode
+from smtp_fleet.view import Direction, View
 
 
 def plan(fleet: Fleet, settings: MindSettings) -> Plan:
@@ -49,13 +53,15 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
             replace(row, reason="the hook first", attach=(), not_yet=True, again_in=again) if row.attach else row
             for row in rows
         ]
-    admitted = launch.admitted_by_all([row.admit for row in rows])
+    ended = all(row.clear for row in rows) if rows else not _held_back(fleet, settings)
+    admitted = launch.admitted_by_all([row.admit for row in rows] or [launch.waiting(fleet.members) if ended else ()])
     good = [m for m in admitted if any(view.sending for view in views)]
     held = launch.to_be_held(dict.fromkeys(m for row in rows for m in row.hold), fleet.now, settings.hook_timeout)
     sends = asks.sends(fleet, views, rows)
     last_resort = any(row.refuse and row.detach for row in rows)
     actions: tuple[Action, ...] = (
         *_offs(views),
+        *_recorded(fleet, sends, rows),
         *hooks,
         *recalls,
         *_detachments(views, rows),
@@ -69,7 +75,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *(_reject(m) for m in dict.fromkeys(m for row in rows for m in row.reject)),
         *(Hold(m.machine, m.group) for m in held),
         *(Admit(m.machine, m.group, m.launched_at) for m in launch.to_be_admitted(admitted, fleet.now)),
-        *(_clear(fleet, settings) if rows and all(row.clear for row in rows) else ()),
+        *(_clear(fleet, settings) if ended else ()),
     )
     waits = [row.again_in for row in rows if row.again_in] + asks.repeats(fleet, rows)
     waits += (
@@ -87,6 +93,11 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     )
 
 
+def _held_back(fleet: Fleet, settings: MindSettings) -> bool:
+    """Whether nothing may be changed, whatever the port; View.held_back says it of one."""
+    return settings.audit or settings.paused or any(told.mode is Mode.AUDIT for told in fleet.wishes.values())
+
+
 def _reject(m: Member) -> Reject:
     return Reject(m.machine, m.group, m.record.reason, m.record.outcome or Outcome.BUG)
 
@@ -98,16 +109,32 @@ def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:
     unused = [
         DeletePolicy(b.name, settings.policy_name)
         for b in fleet.balancers
-        if settings.policy_name in b.proxy_policies and not any(settings.policy_name in on for on in b.backend.values())
+        if fleet.wishes[b.name].mode is not Mode.ABSENT  # without a tag it is not ours to touch
+        and settings.policy_name in b.proxy_policies
+        and not any(settings.policy_name in on for on in b.backend.values())
     ]
     known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits]
     refused = [Relent(port) for port in sorted(fleet.refusals)]
-    return (*hooks, *unused, *known, *refused, *breaker.forgetting(fleet))
+    cleared: tuple[Action, ...] = (*hooks, *unused, *known, *refused, *breaker.forgetting(fleet))
+    if waited_for:
+        return cleared
+    offs = [ForgetOff(*key) for key in fleet.off_since if key[0] in fleet.wishes]
+    # Last: by these the rest is found again after a crash.
+    return (*cleared, *offs, *(ForgetBalancer(name) for name in sorted(fleet.recorded)))
+
+
+def _recorded(fleet: Fleet, sends: tuple[Send, ...], rows: list[Row]) -> tuple[RecordBalancer, ...]:
+    """The balancers to remember before instances behind them come to expect: their tags may vanish at any time."""
+    if not (any(row.attach for row in rows) or any(send.ask.verb is Verb.EXPECT and send.ask.ports for send in sends)):
+        return ()
+    tagged = (b.name for b in fleet.balancers if fleet.wishes[b.name].mode is not Mode.ABSENT)
+    return tuple(RecordBalancer(name) for name in tagged if name not in fleet.recorded)
 
 
 def _offs(views: list[View]) -> tuple[Action, ...]:
     """What the ledger should know of when balancers went off, or no longer know."""
-    seen = [(b, v, (b.name, v.port) in v.fleet.off_since) for v in views for b in v.feeding]
+    concerned = [v for v in views if v.direction is not Direction.OFF or not v.is_clean]
+    seen = [(b, v, (b.name, v.port) in v.fleet.off_since) for v in concerned for b in v.feeding]
     forget = [ForgetOff(b.name, v.port) for b, v, known in seen if known and b.sends(v.port)]
     record = [RecordOff(b.name, v.port) for b, v, known in seen if not known and not b.sends(v.port)]
     fed = [ForgetOff(*g.off_key) for v in views[:1] for g in v.fleet.groups if g.off_key in v.fleet.off_since]

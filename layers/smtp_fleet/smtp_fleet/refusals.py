@@ -11,6 +11,10 @@ from smtp_fleet.tag import Mode, Wish
 
 def refusals(fleet: Fleet, port: int, settings: MindSettings) -> tuple[str, ...]:
     """All reasons against attaching the policy to `port`, in a stable order; none means it may be attached."""
+    if all(told.mode is Mode.ABSENT for told in fleet.wishes.values()) and not any(
+        b.sends(port) for b in fleet.balancers
+    ):
+        return ()  # nobody asks for it: what is left of us is taken off
     balancers = [
         reason for b in fleet.balancers for reason in _against(b, fleet.wishes[b.name], port, settings.policy_name)
     ]

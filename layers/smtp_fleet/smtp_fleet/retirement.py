@@ -10,16 +10,23 @@ from urllib.request import Request, urlopen
 from smtp_fleet.autoscaling import Groups
 from smtp_fleet.elb import LoadBalancers
 from smtp_fleet.fleet import Group, LoadBalancer, our_ports
-from smtp_fleet.settings import GuardSettings
+from smtp_fleet.settings import Marks
 from smtp_fleet.tag import Tags, wish
 
 ADVICE = "run `make retire`, or tag each load balancer `disabled` and wait until its log says off"
 
 
 def obstacles(
-    balancers: Sequence[LoadBalancer], tags: Mapping[str, Tags], groups: Iterable[Group], settings: GuardSettings
+    balancers: Sequence[LoadBalancer],
+    tags: Mapping[str, Tags],
+    groups: Iterable[Group],
+    recorded: frozenset[str],
+    settings: Marks,
 ) -> tuple[str, ...]:
-    """Every balancer that sends by our doing or has our policy, every group with our hook; none: the stack may go."""
+    """Every balancer that sends by our doing, has our policy or is `recorded`, every group with our hook.
+
+    None: the stack may go.
+    """
     sending = [
         f"load balancer {b.name} sends the header on instance port {port}"
         for b in balancers
@@ -30,15 +37,21 @@ def obstacles(
         for b in balancers
         if settings.policy_name in b.proxy_policies and not b.marked_ports(settings.policy_name)
     ]
+    behind = [
+        f"load balancer {b.name} may have instances behind it that expect the header"
+        for b in balancers
+        if b.name in recorded and settings.policy_name not in b.proxy_policies
+    ]
     hooked = [f"group {group.name} has the stack's lifecycle hook" for group in groups if group.hook]
-    return (*sending, *kept, *hooked)
+    return (*sending, *kept, *behind, *hooked)
 
 
-def observe(balancers: LoadBalancers, groups: Groups, settings: GuardSettings) -> tuple[str, ...]:
-    """The obstacles in the Region as it is now."""
+def observe(balancers: LoadBalancers, groups: Groups, recorded: frozenset[str], settings: Marks) -> tuple[str, ...]:
+    """The obstacles in the Region as it is now, `recorded` in the ledger the balancers whose instances may expect."""
     tags = balancers.tagged(settings.tag_key)
     hooked = [groups.with_hook(group, 0) for group in groups.all()]
-    return obstacles(balancers.read_all(tags, settings.policy_name), tags, hooked, settings)
+    seen = balancers.read_all(tags.keys() | recorded, settings.policy_name)
+    return obstacles(seen, tags, hooked, recorded, settings)
 
 
 def answer(request: Mapping[str, Any], against: Iterable[str]) -> None:

@@ -128,6 +128,8 @@ def _switching_off(view: View) -> Row:
     if view.sending:
         wait = view.settings.settle
         return Row("switching off: balancer first", detach=_detach(view), not_yet=True, again_in=wait)
+    if view.is_clean:
+        return Row("off", clear=True)
     if view.settled_in:
         return Row("waiting for the balancer to settle", not_yet=True, again_in=view.settled_in)
     concerned = [m for m in view.speaking(Speaks.PROXY, Speaks.UNKNOWN) if view.has_traces or m.record.ask]

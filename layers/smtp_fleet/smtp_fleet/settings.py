@@ -88,12 +88,19 @@ class MindSettings:
 
 
 @dataclass(frozen=True)
-class GuardSettings:
-    """What guard_stack is told: how to know the stack's own balancers."""
+class Marks:
+    """By what the balancers of a stack are known."""
 
     tag_key: str = _setting("TAG_KEY", _text)
     mail_ports: frozenset[int] = _setting("MAIL_PORTS", _ports)
     policy_name: str = _setting("POLICY_NAME", _matching(r"[A-Za-z0-9-]{1,128}"))
+
+
+@dataclass(frozen=True)
+class GuardSettings(Marks):
+    """What guard_stack is told."""
+
+    ledger_table: str = _setting("LEDGER_TABLE", _text)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from smtp_fleet.evidence import Speaks
+from smtp_fleet.evidence import Record, Speaks
 from smtp_fleet.fleet import Fleet, LoadBalancer, Member
 from smtp_fleet.owner import Owner, advice
 from smtp_fleet.settings import MindSettings
@@ -112,6 +112,12 @@ class View:
         """Whether anything of ours is still there: our hook on a group, or the policy of our name on a balancer."""
         hooked = any(group.hook for group in self.fleet.groups)
         return hooked or any(self.settings.policy_name in b.proxy_policies for b in self.feeding)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing of ours is left that switching off concerns: no hook, policy, or row of a machine."""
+        known = self.fleet.recorded or any(m.record != Record(m.machine) for m in self.fleet.members)
+        return not (self.sending or self.has_traces or known)
 
     def speaking(self, *speaks: Speaks) -> tuple[Member, ...]:
         """The members known to speak one of these here (unknown included if named), but for those in a warm pool."""
