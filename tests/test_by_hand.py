@@ -83,14 +83,14 @@ def test_all_of_it_is_undone_in_the_order_of_the_page_and_stays_so(by_hand, stac
             assert agents.drain(5)
     assert asked == [(serving, ["expect"], ["none"]), (waiting, ["expect"], ["none"])]
     assert_undone(stack, serving, waiting)
-    for _ in range(4):
+    for _ in range(8):
         stack.now += stack.settings.settle
         assert stack.wake() == set()
         stack.hand().work(stack.received("asks"))
         assert agents.drain(5)
     assert_undone(stack, serving, waiting)
     assert all(ports == ["none"] for _, _, ports in asked)
-    assert "off" in stack.phrases()
+    assert "a group left its fleet: nothing of ours is left" in stack.phrases()
     assert stack.ledger.index() == Index()
     rows = stack.client("dynamodb").scan(TableName="ledger")["Items"]
     assert [row for row in rows if row["id"]["S"].startswith("machine/")] == []
