@@ -148,6 +148,19 @@ def test_what_the_guard_guards_is_deleted_after_it():
     assert set(guard["DependsOn"]) >= (working | sources) - {"GuardStackFunction"}
 
 
+@pytest.mark.parametrize("wanted", ["true", "false"])
+def test_a_trail_is_created_only_on_request_and_goes_after_the_guard(wanted):
+    """Without it the events would stop while the guard refuses."""
+    told = Template(Path("template.yaml"), {"CreateTrail": wanted})
+    trails, buckets = told.resources("AWS::CloudTrail::Trail"), told.resources("AWS::S3::Bucket")
+    assert (set(trails), set(buckets)) == (({"Trail"}, {"TrailBucket"}) if wanted == "true" else (set(), set()))
+    [guard] = told.resources("AWS::CloudFormation::CustomResource").values()
+    assert guard.get("Trail") == (told.name("Trail") if wanted == "true" else None)
+    for statement in told.body["Resources"]["TrailBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]:
+        assert statement["Principal"] == {"Service": "cloudtrail.amazonaws.com"}
+        assert told.resolve(statement["Condition"])["StringEquals"]["aws:SourceAccount"] == told.account
+
+
 def test_the_lease_outlasts_the_function_by_a_minute():
     assert FUNCTIONS["ReconcileFleetFunction"]["Timeout"] + 60 <= LEASE
 
