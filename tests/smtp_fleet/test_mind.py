@@ -187,6 +187,20 @@ def test_what_is_looked_at_has_one_line_with_the_same_keys_also_when_nothing_is_
         assert (keys["load_balancers"], keys["cause"]) == (["mx-1"], "test")
 
 
+def test_whatever_else_a_wake_points_at_one_that_is_gone_is_said_to_be(stack):
+    stack.balancer()
+    stack.wake("mx-1", "mx-gone")
+    assert ("load balancer is not there", {"load_balancer": "mx-gone"}) in stack.said
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def test_a_group_behind_no_classic_balancer_has_its_line_too(stack):
+    stack.group("web", [])
+    launched = {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": "web", "EC2InstanceId": "i-1"}}
+    assert stack.mind().wake({"m": launched}, "me") == set()
+    assert stack.said == [("not in the fleet", {"auto_scaling_group": "web"})]
+
+
 def test_the_sweep_alone_does_the_same(stack, calls):
     stack.balancer()
     stack.balancer("web", tag=None)
