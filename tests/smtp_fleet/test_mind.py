@@ -201,6 +201,21 @@ def test_a_group_behind_no_classic_balancer_has_its_line_too(stack):
     assert stack.said == [("not in the fleet", {"auto_scaling_group": "web"})]
 
 
+def test_the_sweep_looks_for_who_shares_an_instance_in_the_one_reading_of_all(stack, calls):
+    """A tagged balancer that is silent and has an instance, which an untagged one feeds, too."""
+    image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]
+    [instance] = stack.client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    for name, tag in (("mx-1", "enabled"), ("old", None)):
+        stack.balancer(name, tag)
+        stack.client("elb").register_instances_with_load_balancer(
+            LoadBalancerName=name, Instances=[{"InstanceId": instance["InstanceId"]}]
+        )
+    calls.clear()
+    stack.wake()
+    assert findings(stack) == ["load balancer old, which is not tagged, also feeds instance port 25"]
+    assert calls.count(DESCRIBE) == 1
+
+
 def test_the_sweep_alone_does_the_same(stack, calls):
     stack.balancer()
     stack.balancer("web", tag=None)
