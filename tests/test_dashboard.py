@@ -77,6 +77,11 @@ def test_the_dashboard_shows_all_that_is_counted_and_nothing_else():
     assert ours(shown()) == set(counted())
 
 
+def test_what_is_counted_goes_into_the_namespace_that_is_read():
+    told = {f["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"] for f in FUNCTIONS.values()}
+    assert told == {namespace for namespace, *_ in (*shown(), *watched()) if not namespace.startswith("AWS/")}
+
+
 def test_an_alarm_reads_what_is_counted():
     assert ours(watched()) <= set(counted())
 

@@ -1,5 +1,6 @@
 """The functions' doors: thin, and quick to start."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,3 +46,51 @@ def test_a_missing_setting_stops_the_start_and_is_named(function):
 def test_a_door_is_one_small_file(function):
     assert [path.name for path in function.iterdir() if path.suffix == ".py"] == ["app.py"]
     assert len((function / "app.py").read_text().splitlines()) <= 40
+
+
+GUARD = """
+import app
+from smtp_fleet import retirement
+retirement.observe = lambda *_: 1 / 0
+retirement.answer = lambda request, against: print("told", list(against))
+context = type("Context", (), dict.fromkeys(
+    ["function_name", "memory_limit_in_mb", "invoked_function_arn", "aws_request_id"], "1"))()
+app.handler({"RequestType": KIND}, context)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("Create", "told []"),
+        ("Update", "told []"),
+        ("Delete", "told ['could not see what is left (ZeroDivisionError)']"),
+    ],
+)
+def test_the_guard_looks_only_before_a_deletion_and_lets_nothing_go_that_it_cannot_see(kind, told):
+    done = start(Path("functions/guard_stack"), f"KIND = {kind!r}\n{GUARD}")
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout.splitlines()
+
+
+def test_what_broke_is_an_error_with_its_trace_and_all_else_is_not():
+    program = """
+from aws_lambda_powertools import Logger
+from smtp_fleet.report import saying
+say = saying(Logger())
+say("on", load_balancers=["mx-1"])
+say("event not understood", error="text")
+try:
+    1 / 0
+except ZeroDivisionError as error:
+    say("broken", error=error, load_balancers=["mx-1"])
+"""
+    lines = list(map(json.loads, start(Path("functions/guard_stack"), program).stdout.splitlines()))
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("INFO", "on"),
+        ("INFO", "event not understood"),
+        ("ERROR", "broken"),
+    ]
+    assert lines[0]["load_balancers"] == lines[2]["load_balancers"] == ["mx-1"]
+    assert lines[2]["error"] == "division by zero"
+    assert "ZeroDivisionError" in lines[2]["exception"]

@@ -79,6 +79,15 @@ def test_a_new_balancer_that_is_not_yet_visible_is_looked_for_again_three_times(
         assert stack.delayed("wakes") == delayed
 
 
+@pytest.mark.parametrize(("tries", "seconds"), [(0, 5), (1, 20), (2, 60)])
+def test_it_is_looked_for_after_5_20_and_60_seconds(stack, monkeypatch, tries, seconds):
+    delays = []
+    monkeypatch.setattr(Queue, "send", lambda queue, messages, delay=0: delays.append(delay))
+    detail = {"balancers": ["mx-1"], "cause": "CreateLoadBalancer", "tries": tries}
+    stack.mind().wake({"m": {"source": "smtp-fleet", "detail": detail}}, "me")
+    assert delays == [seconds]
+
+
 def test_a_finding_is_said_once_per_change(stack):
     stack.balancer(tag="on please")
     for _ in range(3):
@@ -105,6 +114,106 @@ def test_what_was_done_is_counted(stack):
     _, seconds, unit = stack.counted[-1]
     launched = stack.client("ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     assert (seconds, unit) == (stack.now - int(launched["LaunchTime"].timestamp()), "Seconds")
+
+
+def judged(kind):
+    """An instance whose verdict is of this class; none: the document ended without one."""
+
+    def executor(instance_id, content, parameters, command_id):
+        verdict = {"contract": 1, "verb": "expect", "epoch": int(parameters["Epoch"][0]), "class": kind,
+                   "reason": "two listeners", "detail": "on 192.0.2.1", "ports": {"25": "plain"}}  # fmt: skip
+        return agents.Answer("Failed", "Failed", 12, json.dumps(verdict) if kind else "Segmentation fault")
+
+    return executor
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("refused", "Refused"), ("not-ready", "NotReady"), ("broken", "Failed"), ("", "Failed")]
+)
+def test_an_answer_is_counted_and_logged_with_its_reason(stack, kind, metric):
+    [instance] = fleet_with_launch(stack)
+    agents.register_agent(instance)
+    agents.executor = judged(kind)
+    stack.wake("mx-1")
+    stack.hand().work(stack.received("asks"))
+    assert agents.drain(5)
+    stack.counted.clear()
+    stack.wake("mx-1")
+    assert [name for name, _, _ in stack.counted] == [metric]
+    [keys] = [keys for phrase, keys in stack.said if phrase == "an instance answered"]
+    assert (keys["instance_id"], keys["load_balancers"], keys["outcome"]) == (instance, ["mx-1"], kind or "bug")
+    told = ("two listeners", "on 192.0.2.1") if kind else ("no verdict: Failed", "")
+    assert (keys["answer"], keys["detail"]) == told
+
+
+def test_a_balancer_taken_off_is_counted_as_such(stack):
+    stack.balancer()
+    stack.wake("mx-1")
+    stack.tag("disabled")
+    stack.wake("mx-1")
+    assert [name for name, _, _ in stack.counted] == ["Attached", "Detached"]
+
+
+def test_a_refused_cutover_is_counted(stack):
+    stack.balancer()
+    image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]
+    [instance] = stack.client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    told = [{"InstanceId": instance["InstanceId"]}]
+    stack.client("elb").register_instances_with_load_balancer(LoadBalancerName="mx-1", Instances=told)
+    agents.register_agent(instance["InstanceId"])
+    agents.executor = lambda instance_id, content, parameters, command_id: agents.Answer(
+        "Failed", "Failed", 12, json.dumps({"contract": 1, "verb": parameters["Verb"][0],
+        "epoch": int(parameters["Epoch"][0]), "class": "refused", "reason": "two listeners", "ports": {"25": "plain"}})
+    )  # fmt: skip
+    for _ in range(3):
+        stack.now += SETTINGS.settle
+        stack.wake("mx-1")
+        stack.hand().work(stack.received("asks"))
+        assert agents.drain(5)
+    assert stack.phrases()[-1] == "cutover refused"
+    assert [name for name, _, _ in stack.counted] == ["Refused", "CutoverRefused"]
+
+
+@pytest.mark.parametrize("tag", ["enabled", "audit", "what?", "disabled"])
+def test_what_is_looked_at_has_one_line_with_the_same_keys_also_when_nothing_is_done(stack, tag):
+    stack.balancer(tag=tag)
+    for _ in range(2):
+        stack.said.clear()
+        stack.wake("mx-1")
+        [keys] = [keys for phrase, keys in stack.said if phrase != "finding"]
+        assert keys.keys() == {
+            "load_balancers", "auto_scaling_groups", "calls", "instances", "actions", "findings", "cause",
+        }  # fmt: skip
+        assert (keys["load_balancers"], keys["cause"]) == (["mx-1"], "test")
+
+
+def test_whatever_else_a_wake_points_at_one_that_is_gone_is_said_to_be(stack):
+    stack.balancer()
+    stack.wake("mx-1", "mx-gone")
+    assert ("load balancer is not there", {"load_balancer": "mx-gone"}) in stack.said
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def test_a_group_behind_no_classic_balancer_has_its_line_too(stack):
+    stack.group("web", [])
+    launched = {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": "web", "EC2InstanceId": "i-1"}}
+    assert stack.mind().wake({"m": launched}, "me") == set()
+    assert stack.said == [("not in the fleet", {"auto_scaling_group": "web"})]
+
+
+def test_the_sweep_looks_for_who_shares_an_instance_in_the_one_reading_of_all(stack, calls):
+    """A tagged balancer that is silent and has an instance, which an untagged one feeds, too."""
+    image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]
+    [instance] = stack.client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+    for name, tag in (("mx-1", "enabled"), ("old", None)):
+        stack.balancer(name, tag)
+        stack.client("elb").register_instances_with_load_balancer(
+            LoadBalancerName=name, Instances=[{"InstanceId": instance["InstanceId"]}]
+        )
+    calls.clear()
+    stack.wake()
+    assert findings(stack) == ["load balancer old, which is not tagged, also feeds instance port 25"]
+    assert calls.count(DESCRIBE) == 1
 
 
 def test_the_sweep_alone_does_the_same(stack, calls):

@@ -286,6 +286,37 @@ def test_a_vanished_tag_is_a_finding_and_the_launches_stay_protected():
     assert decision.actions == (Send(EXPECT, (Machine("i-1", "vol-1"),)),)
 
 
+AGAINST = {
+    "nothing": {},
+    "a listener is HTTP": {"listeners": (Listener(25, "HTTP", 25, "HTTP"),)},
+    "another listener shares the port": {"listeners": (SMTP, Listener(80, "TCP", 25, "TCP"))},
+    "a cutover was refused": {},
+    "an untagged balancer feeds it": {},
+}
+
+
+@pytest.mark.parametrize("refused", AGAINST)
+@pytest.mark.parametrize("held_back", [{}, {"audit": True}, {"paused": True}, {"audit": True, "paused": True}])
+@pytest.mark.parametrize("tag", ["enabled", "25 587", "587", "audit", "what?", None, "disabled"])
+def test_sending_dominates_whatever_tag_audit_pause_and_refusal_say(tag, held_back, refused):
+    """Who is not known to expect is asked and held, who is known to is let in, the policy stays; `disabled` ends it."""
+    expecting = one("i-2", ask=EXPECT, asked_at=NOW, answered=NOW, outcome=Outcome.OK, proxy=frozenset({25}))
+    f = fleet(balancer(True, **AGAINST[refused]), tag=tag, groups=[group("CONTINUE")], members=[one(), expecting])
+    if refused == "a cutover was refused":
+        f = replace(f, refusals={25: Refusal("i-9 cannot", 1, NOW + 300)})
+    if refused == "an untagged balancer feeds it":
+        web = balancer(name="web")
+        f = replace(f, balancers=(*f.balancers, web), wishes=f.wishes | {"web": wish(Tags(None), frozenset({25}))})
+    told_to = plan(f, replace(SETTINGS, **held_back)).actions
+    if tag == "disabled" and not held_back:
+        assert SetPolicies("mx-1", 25, (), sends=False) in told_to
+        return
+    assert PutHook("mx", "ABANDON", 900, anew=True) in told_to
+    assert Send(EXPECT, (Machine("i-1", "vol-1"),)) in told_to
+    assert [a for a in told_to if isinstance(a, Admit)] == [Admit(Machine("i-2", "vol-1"), "mx", 0)]
+    assert not [a for a in told_to if isinstance(a, SetPolicies)]
+
+
 def test_disabled_takes_the_balancer_off_first():
     b = balancer(sends=True, policies=frozenset({OURS, THEIRS}), backend={25: (THEIRS, OURS)})
     decision = told(b, tag="disabled", members=[one(waits=False, proxy=frozenset({25}))])

@@ -76,7 +76,7 @@ class Mind:
             index = self._aws.ledger.index()
             groups = self._aws.groups.all() if index.groups and groups is None else groups
             if not (tags.keys() & index.balancers or self._observer.orphans(merged, [], groups or [], index)):
-                self._say_none_of_ours(merged, tags)
+                self._say_none_of_ours(merged, tags, groups or [])
                 return failed
         if not self._aws.ledger.take_lease(holder, self._clock(), LEASE):
             self._aws.wakes.send([events.wake(merged)], delay=LEASE_RETRY)
@@ -109,9 +109,11 @@ class Mind:
         tagged = any(told.value is not None for told in tags.values())
         return where.everything or tagged or self._observer.any_marked(tags)
 
-    def _say_none_of_ours(self, where: Where, tags: Mapping[str, Tags]) -> None:
+    def _say_none_of_ours(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> None:
         for name in sorted(where.balancers):
             self._say("not in the fleet" if name in tags else "load balancer is not there", load_balancer=name)
+        for name in sorted(where.groups - {group.name for group in groups if group.balancers}):
+            self._say("not in the fleet", auto_scaling_group=name)
 
     def _reconcile(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> frozenset[str]:
         """Every fleet that the wake touches, on its own; returns the balancers of those that broke."""
@@ -133,6 +135,8 @@ class Mind:
                 broken |= group.balancers
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
+        for name in sorted(where.balancers.difference(others, *(wishes for _, wishes in parted))):
+            self._say("load balancer is not there", load_balancer=name)
         if self._left_out:
             self._go_on(where)
         tagged = sum(wish.mode is not Mode.ABSENT for _, wishes in parted for wish in wishes.values())

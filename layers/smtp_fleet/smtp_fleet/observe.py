@@ -91,7 +91,8 @@ class Observer:
             names = neighbours(where.balancers, groups)
             seen = balancers.read(names)
             tags = {**tags, **balancers.tags(names - tags.keys(), key)}
-        others_too = self._sharing(seen, tags, groups, index)
+        # A sweep has read these, too.
+        others_too = [] if where.everything else self._sharing(seen, tags, groups, index)
         if others_too:
             seen = seen + others_too
             tags = {**tags, **balancers.tags([b.name for b in others_too], key)}
