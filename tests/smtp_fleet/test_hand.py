@@ -83,6 +83,16 @@ def test_the_wait_for_an_agent_ends(stack):
     assert len(stack.received("asks")) == 1
 
 
+def test_one_that_was_asked_anew_meanwhile_is_looked_at_as_seldom_as_before(stack, monkeypatch):
+    launched(stack)
+    stack.now += ASK_WAIT
+    stack.wake("mx-1", agent_wait=10**9)
+    waits = []
+    monkeypatch.setattr("smtp_fleet.hand.next_look", lambda now, waited, shift: waits.append(waited) or 1)
+    assert stack.hand().work(stack.received("asks")) == set()
+    assert waits == [ASK_WAIT]
+
+
 def test_an_ask_that_is_no_longer_current_is_dropped(stack):
     [(instance, message)] = launched(stack).items()
     agents.register_agent(instance)

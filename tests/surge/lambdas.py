@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Semaphore, Thread
+from threading import Lock, Thread
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,13 +20,23 @@ from tests.account.sqs import SQS, Message
 from tests.storm.doors import MAPPINGS, Doors
 from tests.storm.stack import Killed
 
+STUCK = 60
+"""Real seconds after which a turn does not end any more; most take milliseconds."""
+
+
+def _closed() -> Any:
+    """A gate that lets its waiter through once for each time that it is opened (`release`)."""
+    gate = Lock()
+    gate.acquire()
+    return gate
+
 
 @dataclass
 class Turn:
     """Code that runs when it is its turn: `ends` is when it is killed, `error` what it ended in."""
 
     ends: float
-    go: Semaphore = field(default_factory=lambda: Semaphore(0))
+    go: Any = field(default_factory=_closed)
     error: BaseException | None = None
 
 
@@ -34,7 +45,7 @@ class Turns:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._back = Semaphore(0)
+        self._back = _closed()
         self._now: Turn | None = None
 
     def begin(self, code: Callable[[], None], ends: float) -> None:
@@ -55,7 +66,8 @@ class Turns:
         """Gives a turn, and has it back when this returns; raises what the code ended in."""
         self._now = turn
         turn.go.release()
-        self._back.acquire()
+        if not self._back.acquire(timeout=STUCK):
+            raise RuntimeError("whoever has the turn waits for something else than time, perhaps for a lock")
         self._now = None
         if turn.error:
             raise turn.error

@@ -129,8 +129,13 @@ class Surge:
     # ---- what calls take (the weather of the account)
 
     def before(self, service: str, operation: str, params: dict[str, Any]) -> int:
-        """A call takes its time, and then effect, once."""
-        self._turns.sleep(LATENCY.get(service, OTHERS))
+        """A call takes its time, and then effect, once.
+
+        But for the document's version: a process asks for it once in its life, and up to Python 3.11 it does so under a
+        lock (functools.cached_property) that all processes would share here, and nobody may sleep with.
+        """
+        if operation != "DescribeDocument":
+            self._turns.sleep(LATENCY.get(service, OTHERS))
         return 1
 
     def after(self, service: str, operation: str, result: Any) -> Any:
