@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -217,11 +217,40 @@ class Surge:
         agent is online and its call's turn has come, and then the command itself takes its time.
         """
         launches = sorted(self.launches.values(), key=lambda launch: launch.online)
-        first = launches[0].online if launches else 0.0
+        first = launches[0].online
         turns = (first + max(0, n // BATCH + 1 - PACE.burst) / PACE.rate for n in range(len(launches)))
         return sorted(max(each.online, turn) + COMMAND - each.began for each, turn in zip(launches, turns, strict=True))
 
 
-def share(waits: list[float], part: float) -> float:
+def share(waits: Sequence[float], part: float) -> float:
     """The wait that so great a part of all does not exceed."""
     return waits[min(len(waits) - 1, int(len(waits) * part))]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a surge ended: who is lost, calls of SendCommand (those throttled too), and waits in seconds, sorted."""
+
+    launches: int
+    lost: tuple[str, ...]
+    dead: int
+    sent: int
+    throttled: int
+    configured: list[float]
+    in_service: list[float]
+    bound: list[float]
+
+
+def ended(launches: int, seconds: float, seed: int = 0) -> Ended:
+    """The surge of these numbers, over and done with."""
+    surge = Surge(launches, seconds, seed).run()
+    return Ended(
+        len(surge.launches),
+        tuple(surge.lost()),
+        len(surge.functions.dead()),
+        surge.calls["SendCommand"],
+        surge.throttled["SendCommand"],
+        surge.waits("configured"),
+        surge.waits("in_service"),
+        surge.bound(),
+    )
