@@ -133,6 +133,32 @@ def admitted(stack, record):
     return now, replace(now, admitted=True, admitted_at=stack.now)
 
 
+def to_be_admitted_and_asked(stack):
+    """Two messages: of an instance that is to be admitted, and of another, online, that is to be asked."""
+    first, second = launched(stack, 2).values()
+    agents.register_agent(second["machines"][0]["instance"])
+    stack.ledger.write(*admitted(stack, Record(machine(first))))
+    return {"admission": of(first, kind="admit", group="mx", launched_at=7), "ask": second}
+
+
+def test_commands_go_before_admissions_however_many_these_are(stack, calls):
+    messages = to_be_admitted_and_asked(stack)
+    calls.clear()
+    assert stack.hand().work(messages) == set()
+    assert calls.index("ssm:SendCommand") < calls.index("autoscaling:CompleteLifecycleAction")
+
+
+def test_who_is_admitted_is_let_in_even_where_no_command_can_be_sent(stack, monkeypatch):
+    messages = to_be_admitted_and_asked(stack)
+
+    def fails(**_):
+        raise ClientError({"Error": {"Code": "InternalServerError", "Message": "no"}}, "DescribeInstanceInformation")
+
+    monkeypatch.setattr(stack.client("ssm"), "describe_instance_information", fails)
+    assert stack.hand().work(messages) == {"ask"}
+    assert sorted(stack.states().values()) == ["InService", "Pending:Wait"]
+
+
 def test_nobody_is_rejected_on_an_answer_that_is_no_longer_the_last(stack):
     [(instance, message)] = launched(stack).items()
     for asked_at in (stack.now, 0):

@@ -89,8 +89,8 @@ class Turns:
 class Lambda:
     """Both functions, fed as the template says: in batches, after a window, so many of each at a time.
 
-    Every poller that is free gathers, and what has come is split evenly between those that gather: of all the ways in
-    which pollers may split it this one makes the most and the smallest batches.
+    Every poller that is free gathers, and what has come is split evenly between those that gather: what one of
+    them could send with one command, two send with two, so this split flatters nobody.
     """
 
     def __init__(self, clock: Clock, turns: Turns, sqs: SQS, doors: Doors) -> None:
