@@ -52,7 +52,7 @@ def left_in_pool(members: Iterable[Member]) -> tuple[str, ...]:
 ADMIT_WAIT = 240
 """Seconds after which an admission is sent again to an instance that waits all the same.
 
-Less than an admission counts for, and no less: where thousands queue up, each that is sent again makes the queue longer.
+Less than an admission counts for, but not much: where thousands queue up, those sent again make the queue longer.
 """
 
 
