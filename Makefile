@@ -60,7 +60,7 @@ lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
 	$(PYTHON) -m local.script | shellcheck -
 	shellcheck local/programs .ci/run
 
-bench: $(VENV)/.done .venv-bench/cli/.done .venv-bench/ansible/.done .venv-bench/c7n/.done  ## calls, CPU and memory beside the peers (10 minutes): docs/performance.md
+bench: $(VENV)/.done .venv-bench/cli/.done .venv-bench/ansible/.done .venv-bench/c7n/.done  ## calls, CPU and memory beside the peers (13 minutes): docs/performance.md
 	@$(PYTHON) -m bench
 
 build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PATH

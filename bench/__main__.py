@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cold, package, page, plot, sweeps, world
+from bench import cold, package, page, plot, surges, sweeps, world
 from local.region import Region
 
 ROUNDS = {"one": 5, "sweep": 3, "cold": 15}
@@ -68,9 +68,9 @@ def measure(folder: Path) -> page.Found:
     with world.deploy() as region:
         starts = cold.measure(region, layer, plain, ROUNDS["cold"], tell)
         overhead = warm(region, layer)
-    return page.Found(
-        where(), one, swept, starts, overhead, package.size(folder / "layer"), package.size(folder / "plain")
-    )
+    launched = surges.measure(tell)
+    sizes = package.size(folder / "layer"), package.size(folder / "plain")
+    return page.Found(where(), one, swept, launched, starts, overhead, *sizes)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.cold import Start
 from bench.figures import Run, Used, medians
 from bench.plot import Bar, Panel
+from bench.surges import Surges, table
 from bench.sweeps import OURS, Runs
 
 PAGE, PLOT = Path("docs/performance.md"), Path("docs/performance.svg")
@@ -22,6 +23,7 @@ class Found:
     where: str
     one: Runs
     sweeps: dict[int, dict[str, list[Run]]]
+    surges: Surges
     starts: Sequence[Start]
     warm: dict[str, float]
     size: int
@@ -30,7 +32,8 @@ class Found:
 
 def tables(found: Found) -> str:
     """The tables, each with its heading."""
-    return "\n\n".join([found.where, _bars(found), _one(found.one), _sweeps(found.sweeps), _starts(found)])
+    ours = _bars(found), _one(found.one), _sweeps(found.sweeps), table(found.surges), _starts(found)
+    return "\n\n".join([found.where, *ours])
 
 
 def write(found: Found) -> None:

@@ -43,6 +43,10 @@ class Queue:
         """When the next message can be received; infinity where there is none."""
         return min((m.at for m in self.messages.values()), default=float("inf"))
 
+    def visible(self, now: float) -> int:
+        """How many messages can be received now."""
+        return sum(message.at <= now for message in self.messages.values())
+
     def receive(self, now: float, limit: int) -> list[Message]:
         """What can be received now, the oldest first, and is hidden from then on; what came too often is dead."""
         visible = sorted((m for m in self.messages.values() if m.at <= now), key=lambda m: (m.at, m.id))
@@ -61,7 +65,10 @@ class Queue:
 
 
 class SQS:
-    """The queues by their URLs; `fate` tells the delays, on top of its own, with which a sent message arrives."""
+    """The queues by their URLs.
+
+    `fate` tells the delays, on top of its own, with which a sent message arrives; `arrives` is told each that is put.
+    """
 
     operations = ("SendMessage",)
 
@@ -70,6 +77,7 @@ class SQS:
         self._serial = count(1)
         self.queues: dict[str, Queue] = {}
         self.fate: Callable[[str], Iterable[float]] = lambda url: (0,)
+        self.arrives: Callable[[str, Message], None] = lambda url, message: None
 
     def send_message(self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> Any:
         if QueueUrl not in self.queues:
@@ -91,3 +99,4 @@ class SQS:
         queue, now = self.queues[url], self._clock.now
         message = Message(f"{next(self._serial):08x}", body, now + delay, now, forged=forged)
         queue.messages[message.id] = message
+        self.arrives(url, message)

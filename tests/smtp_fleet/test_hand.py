@@ -83,6 +83,16 @@ def test_the_wait_for_an_agent_ends(stack):
     assert len(stack.received("asks")) == 1
 
 
+def test_one_that_was_asked_anew_meanwhile_is_looked_at_as_seldom_as_before(stack, monkeypatch):
+    launched(stack)
+    stack.now += ASK_WAIT
+    stack.wake("mx-1", agent_wait=10**9)
+    waits = []
+    monkeypatch.setattr("smtp_fleet.hand.next_look", lambda now, waited, shift: waits.append(waited) or 1)
+    assert stack.hand().work(stack.received("asks")) == set()
+    assert waits == [ASK_WAIT]
+
+
 def test_an_ask_that_is_no_longer_current_is_dropped(stack):
     [(instance, message)] = launched(stack).items()
     agents.register_agent(instance)
@@ -121,6 +131,32 @@ def test_an_admission_that_comes_twice_is_no_error(stack):
 def admitted(stack, record):
     [now] = stack.ledger.records([record.machine]).values()
     return now, replace(now, admitted=True, admitted_at=stack.now)
+
+
+def to_be_admitted_and_asked(stack):
+    """Two messages: of an instance that is to be admitted, and of another, online, that is to be asked."""
+    first, second = launched(stack, 2).values()
+    agents.register_agent(second["machines"][0]["instance"])
+    stack.ledger.write(*admitted(stack, Record(machine(first))))
+    return {"admission": of(first, kind="admit", group="mx", launched_at=7), "ask": second}
+
+
+def test_commands_go_before_admissions_however_many_these_are(stack, calls):
+    messages = to_be_admitted_and_asked(stack)
+    calls.clear()
+    assert stack.hand().work(messages) == set()
+    assert calls.index("ssm:SendCommand") < calls.index("autoscaling:CompleteLifecycleAction")
+
+
+def test_who_is_admitted_is_let_in_even_where_no_command_can_be_sent(stack, monkeypatch):
+    messages = to_be_admitted_and_asked(stack)
+
+    def fails(**_):
+        raise ClientError({"Error": {"Code": "InternalServerError", "Message": "no"}}, "DescribeInstanceInformation")
+
+    monkeypatch.setattr(stack.client("ssm"), "describe_instance_information", fails)
+    assert stack.hand().work(messages) == {"ask"}
+    assert sorted(stack.states().values()) == ["InService", "Pending:Wait"]
 
 
 def test_nobody_is_rejected_on_an_answer_that_is_no_longer_the_last(stack):

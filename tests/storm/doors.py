@@ -22,12 +22,13 @@ SERVICES = ("elb", "elbv2", "resourcegroupstaggingapi", "autoscaling", "ec2", "s
 
 @dataclass(frozen=True)
 class Mapping:
-    """How a function is fed by its queue, as the template has it (seconds)."""
+    """How a function is fed by its queue, as the template has it (seconds), and how many of it run at a time."""
 
     queue: str
     timeout: int
     batch: int
     window: int
+    at_once: int
     visibility: int
     receives: int
 
@@ -40,6 +41,7 @@ def _mapping(function: str, source: str, queue: str, url: str) -> Mapping:
         int(FUNCTIONS[function]["Timeout"]),
         int(told["BatchSize"]),
         int(told["MaximumBatchingWindowInSeconds"]),
+        int(told["ScalingConfig"]["MaximumConcurrency"]),
         int(kept["VisibilityTimeout"]),
         int(kept["RedrivePolicy"]["maxReceiveCount"]),
     )

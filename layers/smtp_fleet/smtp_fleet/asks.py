@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from smtp_fleet.actions import Send
 from smtp_fleet.evidence import ASK_WAIT, Ask, Machine, Standing, Verb, next_epoch
@@ -35,12 +36,16 @@ def sends(fleet: Fleet, views: list[View], rows: list[Row]) -> tuple[Send, ...]:
             after[m.machine] = max(after.get(m.machine, ANY), _newer_than(view, m in row.look))
     wanted = [(m, Verb.EXPECT, ports) for m, ports in change.items()]
     wanted += [(m, Verb.LOOK, ports) for m, ports in look.items() if m not in change]
+    records = [m.record for m in fleet.members]
+    # Found once for all that are asked the same: it takes a look at every member.
+    epoch = cache(lambda verb, ports, since: next_epoch(verb, ports, records, fleet.now, since))
     asks: dict[Ask, list[Machine]] = {}
     for m, verb, ports in sorted(wanted, key=lambda each: each[0].machine):
         # What an instance could not do is asked again each check interval: it may have been mended meanwhile.
-        tried = m.record.asked_at > max(after.get(m.machine, ANY), fleet.now - views[0].settings.check_interval)
-        ask = _ask(fleet, m, verb, frozenset(ports), after.get(m.machine, ANY), tried)
-        if ask:
+        since = after.get(m.machine, ANY)
+        tried = m.record.asked_at > max(since, fleet.now - views[0].settings.check_interval)
+        if _is_to_be_asked(fleet, m, verb, frozenset(ports), tried):
+            ask = Ask(verb, frozenset(ports), epoch(verb, frozenset(ports), since))
             asks.setdefault(ask, []).append(m.machine)
     return tuple(Send(ask, tuple(machines)) for ask, machines in asks.items())
 
@@ -80,7 +85,7 @@ def _whole_set(m: Member) -> set[int]:
     return set(m.expected_ports | m.record.proxy)
 
 
-def _ask(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], after: int, tried: bool) -> Ask | None:
+def _is_to_be_asked(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], tried: bool) -> bool:
     """A new ask goes out at once; the same again only when the last one is neither out nor lately met with a refusal.
 
     A look never overtakes an ask that is out: it would hide what was asked.
@@ -89,7 +94,4 @@ def _ask(fleet: Fleet, m: Member, verb: Verb, ports: frozenset[int], after: int,
     same = last is not None and (last.verb, last.ports) == (verb, ports)
     refused = standing is Standing.CANNOT and tried
     waits = standing is Standing.OUT and (same or verb is Verb.LOOK)
-    if not m.machine.volume or waits or (same and refused):
-        return None
-    records = [member.record for member in fleet.members]
-    return Ask(verb, ports, next_epoch(verb, ports, records, fleet.now, after))
+    return bool(m.machine.volume) and not waits and not (same and refused)

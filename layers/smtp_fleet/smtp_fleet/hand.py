@@ -77,14 +77,24 @@ class Hand:
                 ends.setdefault(entry, set()).add(i)
             else:
                 self._say("dropped: no longer current", instance_id=entry.machine.instance_id)
+        try:
+            failed |= self._send_all({records[machine]: ids for machine, ids in asks.items()}, again)
+        except Exception as error:  # nor does one that breaks all commands hold up what needs none
+            self._say("broken: left to the queue's retry", error=error)
+            failed |= set().union(*asks.values())
+        # Last: a command serves fifty, this call one, and a thousand of them take an invocation's whole time.
         for entry, ids in ends.items():
             if not self._trying(self._end, entry):
                 failed |= ids
-        due = [records[machine] for machine in asks]
-        sent_before = self._sent_before([r for r in due if asks[r.machine] & again])
-        for batch in self._sendable([r for r in due if r.machine not in sent_before]):
+        return failed
+
+    def _send_all(self, asks: Mapping[Record, set[str]], again: frozenset[str]) -> set[str]:
+        """Send each record's ask, which came by the messages of these ids; returns those to be tried again."""
+        failed: set[str] = set()
+        sent_before = self._sent_before([record for record, ids in asks.items() if ids & again])
+        for batch in self._sendable([record for record in asks if record.machine not in sent_before]):
             if not self._trying(self._send, batch):
-                failed |= set().union(*(asks[record.machine] for record in batch))
+                failed |= set().union(*(asks[record] for record in batch))
         return failed
 
     def _trying(self, step: Callable[[Any], None], argument: Any) -> bool:
@@ -140,7 +150,8 @@ class Hand:
     def _look_again(self, records: list[Record]) -> None:
         moments: dict[int, list[Entry]] = {}
         for record in records:
-            delay = self._next_look(self._clock() - record.asked_at)
+            # The mind has asked anew since it first waited: that makes its agent no likelier to come soon.
+            delay = self._next_look(self._clock() - record.asked_at + record.unheard * ASK_WAIT)
             moments.setdefault(delay, []).append(Entry(ASK, record.machine, record.asked_at))
         for delay, entries in moments.items():
             self._pass_on(entries, delay)

@@ -49,8 +49,11 @@ def left_in_pool(members: Iterable[Member]) -> tuple[str, ...]:
     )
 
 
-ADMIT_WAIT = 60
-"""Seconds after which an admission is sent again to an instance that waits all the same."""
+ADMIT_WAIT = 240
+"""Seconds after which an admission is sent again to an instance that waits all the same.
+
+Less than an admission counts for, but not much: where thousands queue up, those sent again make the queue longer.
+"""
 
 
 def to_be_admitted(members: Iterable[Member], now: int) -> tuple[Member, ...]:
