@@ -15,6 +15,8 @@ import yaml
 from local.agent import Outcome, run_document
 from local.machine import Machine
 from local.network import Network
+from tests.document.states import IN, OUT, SAID, bytes_of
+from tests.document.tripwire import Step, Tripwire
 
 DOCUMENT = Path(__file__).parents[2] / "documents" / "configure-postfix.yaml"
 CLIENT = "198.51.100.10"
@@ -97,13 +99,12 @@ def machine(network, new_address) -> Iterator[Machine]:
 @pytest.fixture
 def attempt(content, machine) -> Callable[..., Outcome]:
     """Run the document, whatever becomes of it."""
-    epochs = itertools.count(1_764_000_000)
+    epochs, commands = itertools.count(1_764_000_000), itertools.count(1)
 
     def attempt(verb: str, ports: str = "25", *, epoch: int | None = None, **more: str) -> Outcome:
         parameters = {"Verb": verb, "Ports": ports, "Epoch": str(epoch or next(epochs)), **more}
-        return run_document(
-            content, parameters, machine, instance_id=machine.instance_id, command_id="c-1", region="eu-west-1"
-        )
+        command = {"instance_id": machine.instance_id, "command_id": f"c-{next(commands)}", "region": "eu-west-1"}
+        return run_document(content, parameters, machine, **command)
 
     return attempt
 
@@ -144,3 +145,42 @@ def dial(network, machine) -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def header(machine) -> Callable[..., str]:
     return lambda client="203.0.113.9", port=4321: f"PROXY TCP4 {client} {machine.address} {port} 25"
+
+
+@pytest.fixture
+def trip(machine) -> Tripwire:
+    return Tripwire(machine)
+
+
+@pytest.fixture
+def proven(ask, machine) -> dict[str, dict[str, bytes]]:
+    """The bytes of the two proven states. The host is let go, and remembers what is remembered once and for good."""
+    plain = bytes_of(machine)
+    ask("expect", IN)
+    proxy = bytes_of(machine)
+    ask("expect", OUT)
+    return {IN: proxy, OUT: plain}
+
+
+@pytest.fixture
+def steps(ask, trip, proven) -> dict[str, list[Step]]:
+    """The steps into each of the states."""
+    noted = {}
+    for ports in (IN, OUT):
+        trip.note()
+        assert ask("expect", ports).said == SAID[ports]
+        noted[ports] = trip.noted()
+        assert len(noted[ports]) > 25
+    return noted
+
+
+@pytest.fixture
+def kill(attempt, trip) -> Callable[[str, int], None]:
+    """Ask for a state, and kill the script before its n-th step."""
+
+    def kill(ports: str, number: int) -> None:
+        trip.kill(number)
+        assert attempt("expect", ports).status == "TimedOut", number
+        trip.disarm()
+
+    return kill

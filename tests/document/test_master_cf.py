@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,7 @@ CASES = [
         f"smtp inet n - y - 1 postscreen {SCREEN}\nsmtpd pass - - y - - smtpd {TRUST}\n" + sides(),
     ),
     Case(
-        "RHEL and Amazon Linux",
+        "no chroot, between comments",
         "# comment\nsmtp      inet  n       -       n       -       -       smtpd\n#smtp inet n - n - 1 postscreen\n",
         f"smtp inet n - n - 1 postscreen {SCREEN}\nsmtpd pass - - n - - smtpd {TRUST}\n" + sides("n"),
     ),
@@ -165,6 +166,72 @@ def test_in_place_and_back(ask, machine, dial, header, case):
     assert ask("expect", "none").said == ("ok", {"25": "plain"})
     assert machine.read(MASTER_CF).decode() == before
     assert dial().line().startswith("220")
+
+
+SHIPPED = sorted(Path(__file__).with_name("shipped").glob("*.cf"))
+LISTENER = "smtp      inet  n       -       n       -       -       smtpd\n"
+LOGGER = "postlog   unix-dgram n  -       n       -       1       postlogd\n"
+GOLDEN = f"""\
+# smtp-fleet begin 25 755506180
+# Made by SMTP Fleet in place of the lines marked #=; edit outside of it, or it can no longer be undone.
+#={LISTENER}\
+smtp inet n - n - 1 postscreen
+  -o postscreen_upstream_proxy_protocol=haproxy
+  -o mynetworks=
+smtpd pass - - n - - smtpd
+  -o mynetworks=
+  -o smtpd_authorized_xclient_hosts=
+  -o smtpd_authorized_xforward_hosts=
+dnsblog unix - - n - 0 dnsblog
+tlsproxy unix - - n - 0 tlsproxy
+127.0.0.1:smtp inet n - n - - smtpd
+[::1]:smtp inet n - n - - smtpd
+# smtp-fleet end 25
+"""
+
+
+def shipped(path):
+    """The text, whose source is told in shipped/README.md. 2.10 has no logger, but the Postfix here logs by it."""
+    text = path.read_text()
+    return text if LOGGER in text else text + LOGGER
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_a_distribution_ships_is_edited_in_one_place_and_comes_back(ask, machine, dial, header, path):
+    before = shipped(path)
+    install(machine, before)
+    assert ask("look").said == ("ok", {"25": "plain"})
+    assert ask("expect").said == ("ok", {"25": "proxy"})
+    after = machine.read(MASTER_CF).decode()
+    assert before.count("\n" + LISTENER) == 1
+    assert after == before.replace("\n" + LISTENER, "\n" + GOLDEN)
+    dial(header=header()).line()
+    machine.await_log("CONNECT from [203.0.113.9]")
+    assert ask("expect", "none").said == ("ok", {"25": "plain"})
+    assert machine.read(MASTER_CF).decode() == before
+    assert dial().line().startswith("220")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_a_distribution_ships_keeps_smtpd_where_it_is_asked_to(ask, machine, path):
+    before = shipped(path)
+    install(machine, before)
+    assert ask("expect", FrontEnd="keep").said == ("ok", {"25": "proxy"})
+    after = machine.read(MASTER_CF).decode()
+    start, _, end = before.partition("\n" + LISTENER)
+    assert after.startswith(start + "\n# smtp-fleet begin 25 ")
+    assert after.endswith("\n# smtp-fleet end 25\n" + end)
+    block = after.removeprefix(start).removesuffix(end)
+    assert [words(line) for line in entries(block)] == [
+        words(line)
+        for line in (
+            f"smtp inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy {TRUST}",
+            "127.0.0.1:smtp inet n - n - - smtpd",
+            "[::1]:smtp inet n - n - - smtpd",
+        )
+    ]
+    assert ask("expect", "none").said == ("ok", {"25": "plain"})
+    assert machine.read(MASTER_CF).decode() == before
 
 
 def test_a_last_line_without_newline_comes_back_so(ask, machine):
