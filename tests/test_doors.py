@@ -51,7 +51,7 @@ def test_a_door_is_one_small_file(function):
 GUARD = """
 import app
 from smtp_fleet import retirement
-retirement.observe = lambda *_: 1 / 0
+app.rows.index = retirement.observe = lambda *_: 1 / 0
 retirement.answer = lambda request, against: print("told", list(against))
 context = type("Context", (), dict.fromkeys(
     ["function_name", "memory_limit_in_mb", "invoked_function_arn", "aws_request_id"], "1"))()

@@ -18,7 +18,7 @@ LAUNCHES, SECONDS = 1_000, 10
 CALLS = 2 * LAUNCHES // BATCH
 """Twice as many as full commands would be: who registers late shares a command with few."""
 
-LATER = 1.1
+LATER = 1.15
 """The factor by which waits may exceed those of a sender who knows everything."""
 
 

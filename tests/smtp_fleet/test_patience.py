@@ -13,7 +13,7 @@ WAITED = st.integers(0, 10_000)
 def test_the_next_look_is_near_and_never_at_once(now, waited, name):
     assert 1 <= next_look(now, waited, phase(name)) <= LONGEST_STEP
     if waited < 60:
-        assert next_look(now, waited, phase(name)) <= 5
+        assert next_look(now, waited, phase(name)) <= 10
 
 
 @given(NOW, st.integers(0, 29), WAITED, WAITED, st.text())

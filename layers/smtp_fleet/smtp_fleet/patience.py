@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from zlib import crc32
 
-LADDER = ((60, 5), (120, 15))
-"""Up to so many seconds of waiting, look each so many seconds: past the first step at most a quarter of the wait."""
+LADDER = ((60, 10),)
+"""Up to so many seconds of waiting, look each so many seconds: the more at once, the fewer commands."""
 
 LONGEST_STEP = 30
 """Seconds between two looks at who waits for longer than that; a multiple of every other step."""
