@@ -51,7 +51,16 @@ class Happening:
     resources: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """How a call ends badly: its error code, and whether it took effect all the same."""
+
+    code: str
+    takes_effect: bool = False
+
+
 _observers: list[Callable[[Call], None]] = []
+_misfortunes: list[Callable[[str, str, str], Failure | None]] = []
 _listeners: list[Callable[[Happening], None]] = []
 
 
@@ -67,6 +76,11 @@ def _joined(those: list[Any], callback: Any) -> Iterator[None]:
 def observe(callback: Callable[[Call], None]) -> Any:
     """While the returned context lasts, hands every call to `callback`, before its effect shows; it must not block."""
     return _joined(_observers, callback)
+
+
+def misfortune(callback: Callable[[str, str, str], Failure | None]) -> Any:
+    """While the returned context lasts, asks `callback` of each call (service, operation, caller) how it is to fail."""
+    return _joined(_misfortunes, callback)
 
 
 def listen(callback: Callable[[Happening], None]) -> Any:
@@ -101,13 +115,21 @@ def _answer(response: BaseResponse, request: Any) -> tuple[Any, str | None]:
     except NotImplementedError as lack:
         if not response.is_werkzeug_request:
             raise
-        message = json.dumps({"__type": "NotImplemented", "message": str(lack)})
-        if "json" not in request.content_type:
-            message = (
-                f"<ErrorResponse><Error><Code>NotImplemented</Code><Message>{lack}</Message></Error></ErrorResponse>"
-            )
-        answer = 400, response.response_headers, message
+        answer = _error(response, request, "NotImplemented", str(lack))
     return answer, None if int(answer[0]) < 400 else _error_code(answer[2])
+
+
+def _error(response: BaseResponse, request: Any, code: str, message: str) -> Any:
+    """An error in the words of the service's protocol; one inside of AWS has a status of its own."""
+    text = json.dumps({"__type": code, "message": message})
+    if "json" not in request.content_type:
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        inner = response.boto3_service_name == "ec2"
+        text = f"<Response><Errors>{text}</Errors></Response>" if inner else f"<ErrorResponse>{text}</ErrorResponse>"
+    return _STATUS.get(code, 400), response.response_headers, text
+
+
+_STATUS = {"InternalFailure": 500, "ServiceUnavailable": 503}
 
 
 class _Watched:
@@ -117,7 +139,13 @@ class _Watched:
         params = _params(self, operation, request)
         waits = operation == "ReceiveMessage" and params.get("WaitTimeSeconds")
         with nullcontext() if waits else one_at_a_time:
-            answer, error = _answer(self, request)
+            asked = self.boto3_service_name, operation, self.get_access_key()
+            failure = next(filter(None, (each(*asked) for each in list(_misfortunes))), None)
+            error = failure and failure.code
+            if failure is None or failure.takes_effect:
+                answer, error = _answer(self, request)
+            if failure:  # what took effect is no error to those who observe, as to CloudTrail
+                answer = _error(self, request, failure.code, "a fault on demand")
             trace = request.headers.get("X-Amzn-Trace-Id", "")
             call = Call(self.boto3_service_name, operation, params, error, answer[2], self.get_access_key(), trace)
             for callback in list(_observers):

@@ -29,7 +29,10 @@ PATIENCE = 150
 
 @dataclass(frozen=True)
 class Limits:
-    """How often people and misfortune may strike in one history."""
+    """How often people and misfortune may strike in one history, and how many commands and answers are on their way.
+
+    With few on their way a small world comes to an end of its states, and is then searched in full.
+    """
 
     tags: int = 2
     launches: int = 2
@@ -44,6 +47,7 @@ class Limits:
     repeated: int = 1
     crashes: int = 1
     tag_values: tuple[str | None, ...] = ("enabled", "disabled", None)
+    under_way: int = 1_000
 
 
 NOTHING_GOES_WRONG = Limits(*[0] * 12)
@@ -59,12 +63,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Searched:
-    """What was searched: how many states and moves between them, how deep, and what was found, if anything."""
+    """What was searched: how many states and moves between them, how deep, and what was found, if anything.
+
+    `closed`: there are no other states.
+    """
 
     states: int
     moves: int
     depth: int
     found: Found | None
+    closed: bool = False
 
 
 State = tuple[World, Limits]
@@ -157,6 +165,8 @@ class Search:
         while queue:
             state, here, depth = queue.popleft()
             for what, following in moves(state):
+                if len(following[0].queue) + len(following[0].answers) > following[1].under_way:
+                    continue
                 taken += 1
                 there = key(following)
                 if there in parents:
@@ -170,7 +180,7 @@ class Search:
                 if len(parents) % 1000 == 0:
                     self.told(len(parents), depth)
                 queue.append((following, there, depth + 1))
-        return Searched(len(parents), taken, depth, None)
+        return Searched(len(parents), taken, depth, None, closed=True)
 
 
 def search(world: World, limits: Limits, most: int, ends: bool = False) -> Searched:
@@ -219,11 +229,14 @@ def left_alone(world: World, good: set[int] | None = None) -> list[str]:
 
 
 def wake(world: World) -> bool:
-    """The mind wakes and carries out what it decides; says whether that was more than to look at those that expect."""
+    """The mind wakes and carries out what it decides; says whether that was more than to look at those that expect.
+
+    A look at who does not yet is the first step of a cutover.
+    """
     actions = [action for told in world.plans() for action in told.actions]
     for action in actions:
         world.do(action)
-    return any(not (isinstance(a, Send) and a.ask.verb is Verb.LOOK) for a in actions)
+    return any(not (isinstance(a, Send) and a.ask.verb is Verb.LOOK and _sends(world)) for a in actions)
 
 
 def deliver(world: World) -> None:
@@ -244,15 +257,15 @@ def _wait(world: World, seconds: int) -> None:
 
 
 def not_at_its_end(world: World) -> list[str]:
-    """How the world at rest differs from what its tag asks for; without one, it has to be all on or all off."""
+    """How the world at rest differs from what its tag asks for; where that is no direction, it is all on or all off."""
     tag, b = world.tags["mx-1"], world.balancers["mx-1"]
-    on = tag == "enabled" or (tag is None and b.sends(25))
+    on = tag == "enabled" or (tag in (None, "audit", "?") and b.sends(25))
     wanted = frozenset({25}) if on else frozenset()
     missing = [] if b.sends(25) == on else [f"the balancer {'does not send' if on else 'sends'}"]
     if not on:
-        missing += [f"the hook on {name} is left" for name, g in world.groups.items() if g.hook]
-        # On a balancer without the tag nothing is touched; a policy that is on no port does nothing there.
-        missing += [f"the policy {name} is left" for name in b.policies if tag]
+        # Audit changes nothing; and on a balancer without the tag a policy that is on no port does nothing.
+        missing += [f"the hook on {name} is left" for name, g in world.groups.items() if g.hook and tag != "audit"]
+        missing += [f"the policy {name} is left" for name in b.policies if tag == "disabled"]
     for i, x in world.instances.items():
         missing += [f"{i} waits for ever"] if x.state == "Pending:Wait" else []
         missing += [f"{i} expects {sorted(x.expects)}"] if x.expects != wanted else []

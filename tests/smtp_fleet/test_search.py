@@ -48,6 +48,27 @@ def test_the_law_holds_where_no_launch_can_expect_the_header_up_to_the_last_reso
     assert offs
 
 
+ONE_BY_ONE = replace(NOTHING_GOES_WRONG, under_way=1)
+SMALL = [
+    ("off, live", ONE_BY_ONE),
+    ("off, registered by hand", ONE_BY_ONE),
+    ("off, registered by hand", replace(ONE_BY_ONE, tags=1, tag_values=(None,))),
+    ("on, live", replace(ONE_BY_ONE, tags=1, tag_values=(None, "disabled", "audit", "?"))),
+    ("on, live", replace(ONE_BY_ONE, vanished=1)),
+    ("on, registered by hand", replace(ONE_BY_ONE, vanished=1, tags=1, tag_values=(None,))),
+    ("switching off", replace(ONE_BY_ONE, lost=1, crashes=1)),
+]
+
+
+@pytest.mark.parametrize(("name", "limits"), SMALL)
+def test_a_small_world_is_searched_to_its_end(name, limits):
+    """One command or answer on its way at a time: then there is no state that was not seen."""
+    result = search(STARTS[name](), limits, FAR, ends=True)
+    assert result.found is None, result.found
+    assert result.closed
+    print(f"{name}: all {result.states:,} states, {result.moves:,} moves, {result.depth} deep")
+
+
 def balancer_first(patch):
     patch(rows.cutover, "live", lambda view: Row("on", attach=attaching(view)))
 
