@@ -30,7 +30,7 @@ invoke: $(VENV)/.done  ## what the rules and functions make of EVENT=file in WOR
 
 test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root): ARGS="-n0 -k name"
 	@local/programs test
-	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile $(ARGS)
 
 soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number; then storms: HOURS or STORMS=number
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}

@@ -161,8 +161,8 @@ def test_a_planned_wait_is_told_and_not_waited_for(run):
     }
     code, found, beside = run(CREATE, world)
     assert (code, "SendCommand" in operations(found)) == (0, False)
-    # 5 s from when it was planned: a busy machine has used some of them up
-    assert re.search(r"ConfigurePostfixFunction is to look again in [3-5] s: not waited for", beside)
+    # Up to 10 s from when it was planned: a busy machine has used some of them up.
+    assert re.search(r"ConfigurePostfixFunction is to look again in ([3-9]|10) s: not waited for", beside)
 
 
 def test_a_function_that_breaks_is_named_with_its_error(run, monkeypatch):

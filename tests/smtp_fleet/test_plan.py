@@ -419,9 +419,13 @@ def test_before_instances_come_to_expect_their_balancer_is_written_down():
     assert acts(plan(looked_at, SETTINGS), RecordBalancer) == []
 
 
-def test_the_hook_stays_while_somebody_waits_at_it():
+def test_the_hook_and_what_is_known_stay_while_somebody_waits_at_it():
+    """What is forgotten while there is a hook would be asked again, and forgotten again, for as long as one waits."""
     decision = told(balancer(), tag="disabled", groups=[group("CONTINUE")], members=[one(plain=frozenset({25}))])
     assert decision.actions == (Admit(Machine("i-1", "vol-1"), "mx", 0),)
+    let_go = one("i-2", waits=False, ask=replace(EXPECT, ports=frozenset()), answered=NOW, outcome=Outcome.OK)
+    admitted = one(plain=frozenset({25}), admitted=True, admitted_at=NOW)
+    assert told(balancer(), tag="disabled", groups=[group("CONTINUE")], members=[admitted, let_go]).actions == ()
 
 
 def test_what_others_have_edited_is_said_and_not_fought_for():

@@ -113,14 +113,13 @@ def _clear(fleet: Fleet, settings: MindSettings) -> tuple[Action, ...]:
         and settings.policy_name in b.proxy_policies
         and not any(settings.policy_name in on for on in b.backend.values())
     ]
-    known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine) and not m.waits]
+    if waited_for:  # what is forgotten while there is a hook would only be asked again
+        return (*hooks, *unused)
+    known = [Forget(m.machine) for m in fleet.members if m.record != Record(m.machine)]
     refused = [Relent(port) for port in sorted(fleet.refusals)]
-    cleared: tuple[Action, ...] = (*hooks, *unused, *known, *refused, *breaker.forgetting(fleet))
-    if waited_for:
-        return cleared
     offs = [ForgetOff(*key) for key in fleet.off_since if key[0] in fleet.wishes]
-    # Last: by these the rest is found again after a crash.
-    return (*cleared, *offs, *(ForgetBalancer(name) for name in sorted(fleet.recorded)))
+    balancers = [ForgetBalancer(name) for name in sorted(fleet.recorded)]  # last: by it the rest is found after a crash
+    return (*hooks, *unused, *known, *refused, *breaker.forgetting(fleet), *offs, *balancers)
 
 
 def _recorded(fleet: Fleet, sends: tuple[Send, ...], rows: list[Row]) -> tuple[RecordBalancer, ...]:
