@@ -5,6 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SAM := .venv-sam/bin/sam
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One more than there are processors, for much of the suite waits; but not so many that the memory ends.
+WORKERS := $(shell echo $$(($$(nproc) < 3 ? $$(nproc) + 1 : 4)))
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +32,7 @@ invoke: $(VENV)/.done  ## what the rules and functions make of EVENT=file in WOR
 
 test: $(VENV)/.done  ## the whole suite, on real Postfix and HAProxy (as root): ARGS="-n0 -k name"
 	@local/programs test
-	@$(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 soak: $(VENV)/.done  ## the model of the protocol, searched through 1 000 000 states: STATES=number; then storms: HOURS or STORMS=number
 	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m tests.soak $${STATES-}

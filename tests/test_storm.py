@@ -1,6 +1,7 @@
 """After any storm, once it is over, everything is as it should be; and the law held all the while."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.storm.shrink import shrink
 
 SEEDS, CHUNK = 512, 32
 CHUNKS = [range(first, first + CHUNK) for first in range(0, SEEDS, CHUNK)]
+DEAF = [range(first, first + CHUNK) for first in (0, CHUNK)]
 LATE = SEEDS // 100
 """Storms at most after which one sweep is not enough."""
 
@@ -32,6 +34,15 @@ def test_after_the_storm_all_is_as_it_should_be(ends, seeds):
     assert [end.seed for end in ended] == list(seeds)
     stories = [end.story for end in ended if end.story]
     assert not stories, stories[0]
+
+
+def test_without_a_single_event_the_sweeps_alone_lead_there():
+    """What befalls the stacks of these seeds is the same; nothing but sweeps, and what it tells itself, wakes it."""
+    with sky() as pool:
+        ended = [end for found in pool.map(partial(each, deaf=True), DEAF) for end in found]
+    stories = [end.story for end in ended if end.story]
+    assert not stories, stories[0]
+    assert len(ended) == sum(map(len, DEAF))
 
 
 def test_one_sweep_is_enough_for_nearly_all(ends):

@@ -55,10 +55,10 @@ class Played:
 
 
 class Storm:
-    """A stack on an account, and everything that befalls it."""
+    """A stack on an account, and everything that befalls it; a `deaf` one hears of no event from first to last."""
 
-    def __init__(self, decisions: Iterable[Decision]) -> None:
-        self._decisions = tuple(decisions)
+    def __init__(self, decisions: Iterable[Decision], deaf: bool = False) -> None:
+        self._decisions, self._deaf = tuple(decisions), deaf
         self._account = account = Account(START, USUAL)
         self._clock = account.clock
         self._told: list[str] = []
@@ -127,7 +127,7 @@ class Storm:
 
     def _event(self, event: dict[str, Any] | None) -> None:
         """An event arrives as a wake, if a rule of the template takes it."""
-        if event and _concerns(event):
+        if event and not self._deaf and _concerns(event):
             for delay in self._befalls.fate("events"):
                 self._account.sqs.put("wakes", json.dumps(event), DELAY[event["source"]] + delay)
 

@@ -30,28 +30,28 @@ class Ended:
     struck: Counter[str]
 
 
-def ended(seed: int) -> Ended:
+def ended(seed: int, deaf: bool = False) -> Ended:
     """The storm of a seed, over and done with."""
     decisions = forecast(seed)
-    played = Storm(decisions).run()
-    story = told(seed, decisions, played) if played.wrong else ""
+    played = Storm(decisions, deaf).run()
+    story = told(seed, decisions, played, deaf) if played.wrong else ""
     return Ended(seed, story, played.sweeps, played.invocations, played.struck)
 
 
-def each(seeds: Iterable[int]) -> list[Ended]:
+def each(seeds: Iterable[int], deaf: bool = False) -> list[Ended]:
     """The storms of some seeds, one after the other."""
-    return [ended(seed) for seed in seeds]
+    return [ended(seed, deaf) for seed in seeds]
 
 
-def told(seed: int, decisions: tuple[Decision, ...], played: Played) -> str:
+def told(seed: int, decisions: tuple[Decision, ...], played: Played, deaf: bool = False) -> str:
     """What went wrong with a storm, by the few decisions that are enough for it, and all that came of these."""
     first, last = _kind(played.wrong[0]), decisions[-1]
 
     def fails(rest: Iterable[Decision]) -> bool:
-        return first in map(_kind, Storm((*rest, last)).run().wrong)
+        return first in map(_kind, Storm((*rest, last), deaf).run().wrong)
 
     few = (*shrink(decisions[:-1], fails), last)
-    again = Storm(few).run()
+    again = Storm(few, deaf).run()
     head = f"seed {seed}: {len(decisions)} decisions, of which these are enough (python -m tests.storm {seed}):"
     return "\n".join([head, *map(str, few), "", "what came of them:", *again.told, "", "what is wrong:", *again.wrong])
 
