@@ -124,7 +124,7 @@ class Observer:
 
     def left(self, group: Group) -> Fleet:
         """A group that left its fleet, without those of its instances that a balancer of another fleet feeds."""
-        fleet = self.fleet((), {}, [group])
+        fleet = self.fleet((), {}, [group], Index())
         instances = frozenset(m.machine.instance_id for m in fleet.members)
         others = self._aws.balancers.read_sharing(instances, ()) if instances else []
         tags = self._aws.balancers.tags([b.name for b in others], self._settings.tag_key) if others else {}
@@ -136,7 +136,7 @@ class Observer:
         balancers: tuple[LoadBalancer, ...],
         wishes: Mapping[str, Wish],
         groups: list[Group],
-        index: Index = Index(),  # noqa: B008 (frozen)
+        index: Index,
     ) -> Fleet:
         """One fleet as it is now, the answers that came in meanwhile included."""
         aws = self._aws
