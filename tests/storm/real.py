@@ -15,19 +15,28 @@ from random import Random
 
 from local.cutover import BALANCER, GROUP, LiveFleet
 from local.strict.watch import Failure, misfortune
+from smtp_fleet.evidence import ASK_WAIT
+from smtp_fleet.mind import LEASE
 from tests.storm.errors import called, honest
 
 RAGES = 6.0
-"""Seconds for which a storm rages."""
+"""Seconds for which a storm rages at least, until it has struck `LEAST` times."""
+
+LEAST = 6
 
 FATES = ((0,), (0,), (0,), (), (), (0, 0.5), (1.5,), (2, 0))
 """What becomes of an event: one delivery per delay in seconds."""
 
-BUSY = 0.08
-"""The share of the functions' calls that fail."""
+LINGERS = 20.0
+"""Seconds after which nobody is at it any more; in AWS that is `LEASE` for a mind, and `ASK_WAIT` for an ask."""
 
-DEADLY = 0.01
-"""The share of the functions' calls at which the function is killed."""
+LEASE_ROW = {"id": {"S": "lease"}}
+
+BUSY = (1, 12)
+"""After how many of the functions' calls, at least and at most, another one fails."""
+
+DEADLY = (10, 40)
+"""After how many of the functions' calls a function is killed at one."""
 
 
 class Storm:
@@ -47,27 +56,34 @@ class Storm:
             for act in self._acts:
                 self._wait(fleet, RAGES / len(self._acts))
                 act(fleet)
+            while not self.has_raged:  # a slow machine makes fewer calls in that time
+                self._wait(fleet, 1)
         self._bury(fleet)
         fleet.tag(self.ends)
         end = is_on if self.ends == "enabled" else is_plain
-        fleet.sweep_until(lambda: end(fleet), f"all to be {self.ends}")
+        fleet.sweep_until(lambda: hasten(fleet) and end(fleet), f"all to be {self.ends}")
+
+    @property
+    def has_raged(self) -> bool:
+        """Whether it killed a function, and made at least `LEAST` calls go wrong."""
+        return self.struck["killed"] > 0 and self.struck.total() >= LEAST
 
     @contextmanager
     def _raging(self, fleet: LiveFleet) -> Iterator[None]:
         fate, fleet.region.bus.fate = fleet.region.bus.fate, lambda event: self._random.choice(FATES)
         functions = {function.variables["AWS_ACCESS_KEY_ID"]: function for function in fleet.region.functions.values()}
         operations = set(called())
+        fatal, failing = self._spaced(DEADLY), self._spaced(BUSY)
 
         def strikes(service: str, operation: str, caller: str) -> Failure | None:
             if caller not in functions or (service, operation) not in operations:
                 return None
-            chance = self._random.random()
-            if chance < DEADLY:
+            if next(fatal):
                 self.struck["killed"] += 1
                 self._killed = True
                 for pid in functions[caller].pids:
                     os.kill(pid, signal.SIGKILL)
-            elif chance < DEADLY + BUSY:
+            elif next(failing):
                 code = self._random.choice(honest(service, operation))
                 self.struck[code] += 1
                 return Failure(code, takes_effect=code == "InternalFailure")
@@ -78,6 +94,12 @@ class Storm:
                 yield
         finally:
             fleet.region.bus.fate = fate
+
+    def _spaced(self, gap: tuple[int, int]) -> Iterator[bool]:
+        """True once in so many calls, by turns of the seed's own length."""
+        while True:
+            yield from [False] * (self._random.randint(*gap) - 1)
+            yield True
 
     def _wait(self, fleet: LiveFleet, seconds: float) -> None:
         """Time passes; sweeps come, and the lease of a mind that was killed ends long before its 180 seconds."""
@@ -91,8 +113,27 @@ class Storm:
     def _bury(self, fleet: LiveFleet) -> None:
         if self._killed:
             self._killed = False
-            table = fleet.region.template.name("Ledger")
-            fleet.region.client("dynamodb").delete_item(TableName=table, Key={"id": {"S": "lease"}})
+            fleet.region.client("dynamodb").delete_item(TableName=fleet.region.template.name("Ledger"), Key=LEASE_ROW)
+
+
+def hasten(fleet: LiveFleet) -> bool:
+    """Minutes pass for a lease that was not given back and for an ask that was never sent; True if no lease is held."""
+    dynamodb, table = fleet.region.client("dynamodb"), fleet.region.template.name("Ledger")
+    long_ago = time.time() - LINGERS
+    rows = dynamodb.scan(TableName=table)["Items"]
+    for row in rows:
+        key = {"id": row["id"]}
+        if key == LEASE_ROW and int(row["until"]["N"]) - LEASE < long_ago:
+            dynamodb.delete_item(TableName=table, Key=key)
+        elif row.get("command_id") == {"S": ""} and int(row["asked_at"]["N"]) < long_ago:
+            dynamodb.update_item(
+                TableName=table,
+                Key=key,
+                UpdateExpression="ADD asked_at :less",
+                ConditionExpression="asked_at = :read",
+                ExpressionAttributeValues={":less": {"N": str(-ASK_WAIT)}, ":read": row["asked_at"]},
+            )
+    return LEASE_ROW["id"] not in [row["id"] for row in rows]
 
 
 def retag(fleet: LiveFleet) -> None:
