@@ -132,6 +132,26 @@ def test_all_could_is_first_a_hook_that_holds_every_launch():
     assert decision.actions == (PutHook("mx", "ABANDON", 900, anew=True),)
 
 
+BEFORE = {"plain": frozenset(), "proxy": frozenset({25})}
+
+
+def test_while_all_wait_for_the_hook_mail_is_not_deferred_for_one_that_expects_from_before():
+    """The settle time is longer than the budget: such a cutover would be refused each time it is begun."""
+    seen = [serving(verb=Verb.LOOK), serving("i-2", Verb.LOOK, **BEFORE)]
+    decision = told(balancer(), groups=[group(since=NOW - 10)], members=seen)
+    assert decision.reason == "waiting until every launch is held"
+    assert decision.actions == (Send(Ask(Verb.EXPECT, frozenset(), NOW), (Machine("i-2", "vol-1"),)),)
+
+
+@pytest.mark.parametrize(
+    ("other", "off"), [(BEFORE, LONG_AGO), ({}, NOW - 30)], ids=["all expect", "the balancer may still send"]
+)
+def test_but_it_goes_on_expecting_where_that_ends_sooner_or_would_be_unsafe(other, off):
+    seen = [serving(verb=Verb.LOOK, **other), serving("i-2", Verb.LOOK, **BEFORE)]
+    decision = told(balancer(), groups=[group(since=NOW - 10)], members=seen, off=off)
+    assert (decision.reason, decision.actions) == ("waiting until every launch is held", ())
+
+
 def test_all_could_is_postfix_first():
     decision = told(balancer(), groups=[group()], members=[serving(verb=Verb.LOOK), serving("i-2", Verb.LOOK)])
     assert decision.reason == "Postfix first"

@@ -42,7 +42,8 @@ def live(view: View) -> Row:
         return _ready(view, serving)
     held_in = launch.all_held_in(view.fleet, view.settings.settle)
     if held_in:
-        return Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
+        row = Row("waiting until every launch is held", hooks=ABANDON, not_yet=True, again_in=held_in)
+        return replace(row, let_go=_relieved(view, serving) if not_expecting else ())
     if not_expecting:
         left = _left(view, begun or view.fleet.now)
         return Row("Postfix first", expect=not_expecting, hooks=ABANDON, not_yet=True, again_in=left)
@@ -95,6 +96,11 @@ def _begun(view: View, serving: tuple[Member, ...]) -> int:
 def _expecting_before(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...]:
     """The members that expect from before this cutover: somebody else took the policy off, or had set them so."""
     return tuple(m for m in serving if m.record.speaks(view.port) is Speaks.PROXY and not _is_asked(view, m))
+
+
+def _relieved(view: View, serving: tuple[Member, ...]) -> tuple[Member, ...]:
+    """Who expects from before lets go while all wait: for longer than the budget, so mail would be deferred in vain."""
+    return () if view.settled_in else tuple(m for m in _expecting_before(view, serving) if may_expect(view, m))
 
 
 def _deferring(view: View, serving: tuple[Member, ...]) -> tuple[str, ...]:
