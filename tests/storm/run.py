@@ -21,11 +21,10 @@ HASHES = {"PYTHONHASHSEED": "0"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How the storm of a seed ended: its story, if it went wrong, the sweeps until all was right, what it struck."""
+    """How the storm of a seed ended: its story, if it went wrong, and what it struck."""
 
     seed: int
     story: str
-    sweeps: int
     invocations: int
     struck: Counter[str]
 
@@ -35,7 +34,7 @@ def ended(seed: int, deaf: bool = False) -> Ended:
     decisions = forecast(seed)
     played = Storm(decisions, deaf).run()
     story = told(seed, decisions, played, deaf) if played.wrong else ""
-    return Ended(seed, story, played.sweeps, played.invocations, played.struck)
+    return Ended(seed, story, played.invocations, played.struck)
 
 
 def each(seeds: Iterable[int], deaf: bool = False) -> list[Ended]:

@@ -21,20 +21,15 @@ class Counted:
     storms: int = 0
     strikes: int = 0
     invocations: int = 0
-    late: int = 0
 
     def add(self, end: Ended) -> None:
         """Count a storm."""
         self.storms += 1
         self.strikes += end.struck.total()
         self.invocations += end.invocations
-        self.late += end.sweeps > 1
 
     def __str__(self) -> str:
-        return (
-            f"{self.storms:,} storms, {self.strikes:,} faults, {self.invocations:,} invocations; "
-            f"{self.late} needed more than one sweep"
-        )
+        return f"{self.storms:,} storms, {self.strikes:,} faults, {self.invocations:,} invocations"
 
 
 def storms(first: int, most: int, until: float) -> Iterator[Ended]:
