@@ -15,7 +15,7 @@ demo: $(VENV)/.done  ## the main job on a Region on this machine, told step by s
 	@local/programs demo
 	@$(PYTHON) -m local.demo
 
-story: $(VENV)/.done  ## a story under load of mail, told act by act (about 6 minutes): STORY=live-cutover
+story: $(VENV)/.done  ## a story under load of mail, told act by act (about 6 minutes): STORY=live-cutover; or unheard, without events
 	@local/programs demo
 	@$(PYTHON) -m local.stories "$${STORY-}"
 
@@ -63,7 +63,7 @@ lint: $(VENV)/.done  ## ruff, mypy, import rules, cfn-lint, shellcheck
 	shellcheck local/programs .ci/run
 
 bench: $(VENV)/.done .venv-bench/cli/.done .venv-bench/ansible/.done .venv-bench/c7n/.done  ## calls, CPU and memory beside the peers (13 minutes): docs/performance.md
-	@$(PYTHON) -m bench
+	@PYTHONPATH=layers/smtp_fleet $(PYTHON) -m bench
 
 build: .venv-sam/.done  ## sam validate and sam build, whatever Python is on PATH
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --region us-east-1

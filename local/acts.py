@@ -1,18 +1,17 @@
 """What is done to a live fleet while mail flows: each act changes something, waits for the end and checks its state.
 
-An act that is to end where it began has to leave each file byte for byte as it was.
+An act that is to end where it began has to leave each file byte for byte as it was. Each is played with all events, and
+with none: then only sweeps wake the mind, and the end is the same.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
 from local.cutover import BALANCER, FILES, Killer, LiveFleet
-from local.machine import await_until
 from local.story import TAG
 from local.strict import Call, ssm
 
@@ -34,23 +33,23 @@ class Act:
 def switch_on(fleet: LiveFleet) -> None:
     """Tag it `enabled`, with a session in DATA and an idle one open meanwhile."""
     with fleet.sessions():
-        fleet.story.set_tag(BALANCER, "enabled")
-    _check(fleet.is_on, "the fleet is on")
+        fleet.tag("enabled")
+        fleet.come_to(lambda: fleet.is_on, "the fleet to be on")
 
 
 def switch_off(fleet: LiveFleet) -> None:
     """Tag it `disabled`, with a session in DATA and an idle one open meanwhile."""
     with fleet.sessions():
-        fleet.story.set_tag(BALANCER, "disabled")
-    _check(fleet.is_plain, "the fleet is as it was before")
+        _switch_off(fleet)
 
 
 def strip_the_tag(fleet: LiveFleet) -> None:
     """Take the tag away while the balancer sends: it goes on sending, and its launches stay held."""
     fleet.region.client("elb").remove_tags(LoadBalancerNames=[BALANCER], Tags=[{"Key": TAG["Key"]}])
-    fleet.story.quiet()
-    _check(fleet.is_on, "the fleet is on without its tag")
-    fleet.story.set_tag(BALANCER, "enabled")
+    found = f"load balancer {BALANCER}: tag vanished while sending"
+    fleet.come_to(lambda: fleet.has_said(found), "the mind to find that the tag is gone")
+    fleet.tag("enabled")
+    fleet.come_to(lambda: fleet.has_said(f"{found} (is over)") and fleet.is_on, "the fleet to be on as before")
 
 
 def overwrite(fleet: LiveFleet) -> None:
@@ -59,7 +58,7 @@ def overwrite(fleet: LiveFleet) -> None:
     machine.write(FILES[1], fleet.stock[instance][FILES[1]])
     machine.run(["postfix", "reload"]).check_returncode()
     fleet.await_deferred(1)
-    fleet.sweep_until(lambda: fleet.is_on, "the instance to be repaired")
+    fleet.come_to(lambda: fleet.is_on, "the instance to be repaired", sweep=True)
 
 
 def fail_to_apply(fleet: LiveFleet) -> None:
@@ -69,8 +68,8 @@ def fail_to_apply(fleet: LiveFleet) -> None:
     machine.write("/usr/sbin/postfix", _NO_RELOAD.encode())
     machine.run(["chmod", "0755", "/usr/sbin/postfix"]).check_returncode()
     try:
-        fleet.story.set_tag(BALANCER, "enabled")
-        _check_refused(fleet)
+        fleet.tag("enabled")
+        _come_to_refusal(fleet)
     finally:
         machine.run(["mv", "/usr/sbin/postfix.real", "/usr/sbin/postfix"]).check_returncode()
 
@@ -90,16 +89,14 @@ def straggle(fleet: LiveFleet) -> None:
     fleet.region.executor = straggling
     try:
         fleet.tag("enabled")
-        await_until(lambda: fleet.has_said("cutover refused"), "the refusal", 90)
+        fleet.await_that(lambda: fleet.has_said("cutover refused"), "the refusal")
         others = [i for i in fleet.instances.machines if i != late]
-        await_until(lambda: all(fleet.files()[i] == fleet.stock[i] for i in others), "the others to be let go", 60)
-        time.sleep(3)  # a command that was sent to all is done on the late one, too
+        fleet.await_that(lambda: all(fleet.files()[i] == fleet.stock[i] for i in others), "the others to be let go")
         undone.set()
-        fleet.story.quiet()
+        _come_to_refusal(fleet)
     finally:
         undone.set()
         fleet.region.executor = execute
-    _check_refused(fleet)
 
 
 def kill_the_mind(fleet: LiveFleet) -> None:
@@ -108,25 +105,11 @@ def kill_the_mind(fleet: LiveFleet) -> None:
     with Killer(fleet, _asks(), sets) as killer:
         fleet.tag("enabled")
         killer.await_kills(2)
-        fleet.story.quiet()
-        _check(fleet.is_on, "the fleet is on")
+        fleet.come_to(lambda: fleet.is_on, "the fleet to be on")
     with Killer(fleet, sets, _asks()) as killer:
         fleet.tag("disabled")
         killer.await_kills(2)
-        fleet.story.quiet()
-        _check(fleet.is_plain, "the fleet is as it was before")
-
-
-def lose_all_events(fleet: LiveFleet) -> None:
-    """Switch on and off while not one event arrives: only sweeps wake the mind."""
-    fate, fleet.region.bus.fate = fleet.region.bus.fate, lambda event: ()
-    try:
-        fleet.tag("enabled")
-        fleet.sweep_until(lambda: fleet.is_on, "the fleet to be on")
-        fleet.tag("disabled")
-        fleet.sweep_until(lambda: fleet.is_plain, "the fleet to be as it was before")
-    finally:
-        fleet.region.bus.fate = fate
+        fleet.come_to(lambda: fleet.is_plain, "the fleet to be as it was before")
 
 
 ACTS: Mapping[str, Act] = {
@@ -137,16 +120,18 @@ ACTS: Mapping[str, Act] = {
     "fails": Act("One instance fails to apply: refused, and undone", fail_to_apply),
     "straggler": Act("One instance is over the budget: refused, and undone", straggle),
     "killed": Act("On and off, and the mind is killed twice on either way", kill_the_mind),
-    "unheard": Act("On and off with all events lost: only sweeps", lose_all_events),
 }
 
 
-def _check_refused(fleet: LiveFleet) -> None:
+def _switch_off(fleet: LiveFleet) -> None:
+    fleet.tag("disabled")
+    fleet.come_to(lambda: fleet.is_plain, "the fleet to be as it was before")
+
+
+def _come_to_refusal(fleet: LiveFleet) -> None:
     """Refused, the fleet takes mail as before; with the tag off, its hook goes as well."""
-    _check(fleet.has_said("cutover refused"), "the cutover is refused")
-    _check(not fleet.story.policies(BALANCER) and fleet.files() == fleet.stock, "the cutover is undone")
-    fleet.story.set_tag(BALANCER, "disabled")
-    _check(fleet.is_plain, "the fleet is as it was before")
+    fleet.come_to(lambda: fleet.has_said("cutover refused") and fleet.files() == fleet.stock, "refusal, and undoing")
+    _switch_off(fleet)
 
 
 def _asks() -> Callable[[Call], bool]:
@@ -163,8 +148,3 @@ def _asks() -> Callable[[Call], bool]:
 
 def _of(operation: str) -> Callable[[Call], bool]:
     return lambda call: call.operation == operation
-
-
-def _check(holds: bool, claim: str) -> None:
-    if not holds:
-        raise AssertionError(f"not so: {claim}")

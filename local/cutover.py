@@ -38,6 +38,9 @@ which instances get one, and letting go of a postscreen cuts the sessions behind
 RETRY = 2.0
 """Seconds after which a sender tries a deferred message again; a mail server takes minutes."""
 
+SWEEP = 2.0
+"""Seconds between two sweeps where sweeps are what is waited for; five minutes in the template."""
+
 BALANCER, GROUP = "mx-1", "mx"
 FILES = ("/etc/postfix/main.cf", "/etc/postfix/master.cf")
 MIND = "ReconcileFleetFunction"
@@ -110,7 +113,7 @@ class LiveFleet:
         self.story = Story(region, self.instances)
         self.stock: dict[str, dict[str, bytes]] = {}
         self.outcome = Outcome(time.time())
-        self._senders, self._around, self._acts = senders, around, 0
+        self._senders, self._around, self._acts, self._is_deaf = senders, around, 0, False
         region.on_record = self._note
 
     def close(self) -> None:
@@ -196,18 +199,36 @@ class LiveFleet:
         wanted = len(self.outcome.tally.deferred_at) + more
         await_until(lambda: len(self.outcome.tally.deferred_at) >= wanted, f"{more} deferrals", 60)
 
-    def sweep_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Sweep every two seconds until a condition holds."""
+    @contextmanager
+    def without_events(self) -> Iterator[None]:
+        """Lose every event while the context lasts: only sweeps wake the mind."""
+        fate, self.region.bus.fate, self._is_deaf = self.region.bus.fate, lambda event: (), True
+        try:
+            yield
+        finally:
+            self.region.bus.fate, self._is_deaf = fate, False
 
-        def swept() -> bool:
+    def await_that(self, condition: Callable[[], bool], what: str, timeout: float = 120, sweep: bool = False) -> None:
+        """Wait until a condition holds; without events, or if told to, sweep every two seconds meanwhile."""
+        due = time.monotonic()
+
+        def holds() -> bool:
+            nonlocal due
             if condition():
                 return True
-            self.region.sweep()
-            time.sleep(2)
+            if (sweep or self._is_deaf) and time.monotonic() >= due:
+                self.region.sweep()
+                due = time.monotonic() + SWEEP
             return False
 
-        await_until(swept, what, 120)
+        await_until(holds, what, timeout)
+
+    def come_to(self, condition: Callable[[], bool], what: str, sweep: bool = False) -> None:
+        """Wait until a condition holds, and until all is quiet; it has to hold then as well."""
+        self.await_that(condition, what, sweep=sweep)
         self.story.quiet()
+        if not condition():
+            raise AssertionError(f"it did not last: {what}")
 
     def _hear(self, who: str, line: str) -> None:
         if who == "balancer":
@@ -258,6 +279,6 @@ class Killer:
         """Wait for so many kills; after each the dead mind's lease, 180 s for real, ends at once."""
         ledger = self._fleet.region.template.name("Ledger")
         for each in range(number):
-            await_until(lambda killed=each: self.killed > killed, "the mind to be killed", 60)
+            self._fleet.await_that(lambda killed=each: self.killed > killed, "the mind to be killed", 60)
             self._fleet.region.client("dynamodb").delete_item(TableName=ledger, Key={"id": {"S": "lease"}})
             self._fleet.region.sweep()

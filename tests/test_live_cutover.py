@@ -61,7 +61,7 @@ def test_an_unknown_story_is_told_in_one_line():
     command = [sys.executable, "-m", "local.stories", "nosuch"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "STORY=nosuch: no such story; there is: live-cutover\n"
+    assert done.stderr == "STORY=nosuch: no such story; there is: live-cutover unheard\n"
 
 
 def test_the_timeline_shows_each_delivery_deferral_and_phase():

@@ -1,7 +1,7 @@
 """The acts of an operator while every event is lost: the sweep alone leads to the same end.
 
-No machine runs here: what each instance was told last stands for its files. `make story STORY=live-cutover` plays the
-same on real Postfix and compares the files.
+No machine runs here: what each instance was told last stands for its files. `make story STORY=unheard` plays more
+on real Postfix and compares the files.
 """
 
 import time

@@ -40,6 +40,16 @@ def test_tags_are_read_twenty_names_a_call(stack, gateway, calls):
     assert calls == ["elb:DescribeTags"] * 2
 
 
+def test_balancers_are_read_four_hundred_names_a_call(stack, gateway, calls):
+    """A call tells of no more, whoever is named: the four hundred and first would look as if it were gone."""
+    names = [f"mx-{n}" for n in range(401)]
+    for name in names:
+        stack.balancer(name, tag=None)
+    calls.clear()
+    assert {b.name for b in gateway.read(names)} == set(names)
+    assert calls == ["elb:DescribeLoadBalancers"] * 2
+
+
 def test_only_classic_balancers_are_found_by_tag(stack, gateway):
     stack.balancer("mx-1", tag="25 587")
     ec2 = stack.client("ec2")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smtp_fleet.actions import PutHook
 from smtp_fleet.faults import THROTTLES, NotReadBack, Throttled, code
 from smtp_fleet.fleet import HOOK_NAME, WAITING, Group, Hook
+
+if TYPE_CHECKING:  # who only reads starts without what there is to do
+    from smtp_fleet.actions import PutHook
 
 IDS_PAGE = 50
 """DescribeAutoScalingInstances takes at most 50 ids (API reference)."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smtp_fleet.actions import SetPolicies
 from smtp_fleet.faults import NotReadBack
 from smtp_fleet.fleet import Listener, LoadBalancer
 from smtp_fleet.mend import Knobs
 from smtp_fleet.tag import Tags, tags
 
+if TYPE_CHECKING:  # who only reads starts without what there is to do
+    from smtp_fleet.actions import SetPolicies
+
 TAGS_PAGE = 20
 """DescribeTags takes at most 20 names (classic API reference, LoadBalancerNamesMax20)."""
+
+PAGE = 400
+"""DescribeLoadBalancers tells of at most 400 at once (classic API reference, PageSize), also of those it is named."""
 
 
 class LoadBalancers:
@@ -47,8 +52,11 @@ class LoadBalancers:
 
     def read(self, names: Iterable[str]) -> list[LoadBalancer]:
         """The named balancers that exist, with the types of their policies."""
-        wanted = sorted(names)
-        return [self._load_balancer(d) for d in self._each(wanted, self._describe)] if wanted else []
+        return [
+            self._load_balancer(described)
+            for page in _pages(sorted(names), PAGE)
+            for described in self._each(page, self._describe)
+        ]
 
     def read_all(self, also: Iterable[str], own: str, near: frozenset[str] = frozenset()) -> list[LoadBalancer]:
         """Every balancer with a policy on an instance port, those in `also`, and who shares their instances or `near`.
@@ -67,7 +75,7 @@ class LoadBalancers:
         ]
 
     def read_sharing(self, instances: frozenset[str], but: Iterable[str]) -> list[LoadBalancer]:
-        """Every balancer, but those named, with which one of these instances is registered (400 a page)."""
+        """Every balancer, but those named, with which one of these instances is registered (`PAGE` a call)."""
         known = frozenset(but)
         return [
             self._load_balancer(d)
@@ -76,7 +84,7 @@ class LoadBalancers:
         ]
 
     def _describe_all(self) -> Iterator[dict[str, Any]]:
-        pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=400)
+        pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=PAGE)
         return (d for page in pages for d in page["LoadBalancerDescriptions"])
 
     def apply(self, balancer: str, actions: Sequence[SetPolicies]) -> None:
