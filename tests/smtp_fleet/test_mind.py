@@ -201,6 +201,63 @@ def test_a_group_behind_no_classic_balancer_has_its_line_too(stack):
     assert stack.said == [("not in the fleet", {"auto_scaling_group": "web"})]
 
 
+def test_a_group_behind_no_balancer_has_its_line_beside_a_tagged_balancer(stack):
+    stack.balancer()
+    stack.group("web", [])
+    launched = {"source": "aws.autoscaling", "detail": {"AutoScalingGroupName": "web", "EC2InstanceId": "i-1"}}
+    tagged = {"source": "smtp-fleet", "detail": {"balancers": ["mx-1"], "cause": "test"}}
+    assert stack.mind().wake({"group": launched, "balancer": tagged}, "me") == set()
+    assert ("not in the fleet", {"auto_scaling_group": "web"}) in stack.said
+    assert stack.policies() == {25: ["EnableProxyProtocol"]}
+
+
+def test_a_balancer_that_goes_between_the_two_reads_of_a_sweep_is_said_to_be_gone(stack, monkeypatch):
+    stack.balancer()
+    stack.balancer("mx-2")
+    tagged = LoadBalancers.tagged
+
+    def and_goes(gateway, key):
+        found = tagged(gateway, key)
+        stack.client("elb").delete_load_balancer(LoadBalancerName="mx-2")
+        return found
+
+    monkeypatch.setattr(LoadBalancers, "tagged", and_goes)
+    assert stack.wake() == set()
+    assert ("load balancer is not there", {"load_balancer": "mx-2"}) in stack.said
+
+
+def answered(instance):
+    detail = {"command-id": "c", "instance-id": instance}
+    return {"source": "aws.ssm", "detail-type": "EC2 Command Invocation Status-change Notification", "detail": detail}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["in no group", "in a group without a balancer"])
+def test_the_answer_of_one_that_was_registered_by_hand_wakes_the_balancer(stack, calls, grouped):
+    """Until it does so, its fleet waits for the end of the budget, and all that time mail is deferred."""
+    stack.balancer(tag=None)
+    stack.balancer("web", tag=None)
+    if grouped:
+        stack.group("apart", [])
+        [instance] = stack.scale(1, "apart")
+    else:
+        image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]
+        [run] = stack.client("ec2").run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
+        instance = run["InstanceId"]
+    stack.client("elb").register_instances_with_load_balancer(
+        LoadBalancerName="mx-1", Instances=[{"InstanceId": instance}]
+    )
+    stack.tag("enabled")
+    calls.clear()
+    assert stack.mind().wake({"m": answered(instance)}, "me") == set()
+    assert [keys["load_balancers"] for _, keys in stack.said if "load_balancers" in keys] == [["mx-1"]]
+    assert calls.count("elb:DescribeLoadBalancers") <= 3
+
+
+def test_the_answer_of_one_that_is_behind_nothing_has_its_line(stack):
+    assert stack.mind().wake({"m": answered("i-0123456789abcdef0")}, "me") == set()
+    assert stack.said == [("not in the fleet", {"instance_id": "i-0123456789abcdef0"})]
+
+
 def test_the_sweep_looks_for_who_shares_an_instance_in_the_one_reading_of_all(stack, calls):
     """A tagged balancer that is silent and has an instance, which an untagged one feeds, too."""
     image = stack.client("ec2").describe_images()["Images"][0]["ImageId"]

@@ -83,6 +83,10 @@ class LoadBalancers:
             if d["LoadBalancerName"] not in known and instances & _instances(d)
         ]
 
+    def feeding(self, instances: frozenset[str]) -> dict[str, frozenset[str]]:
+        """Every balancer with which one of these instances is registered, and which of them (`PAGE` a call)."""
+        return {d["LoadBalancerName"]: fed for d in self._describe_all() if (fed := instances & _instances(d))}
+
     def _describe_all(self) -> Iterator[dict[str, Any]]:
         pages = self._elb.get_paginator("describe_load_balancers").paginate(PageSize=PAGE)
         return (d for page in pages for d in page["LoadBalancerDescriptions"])

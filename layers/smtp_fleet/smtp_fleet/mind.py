@@ -67,7 +67,7 @@ class Mind:
             return failed
         wheres = self._observer.located(wheres)
         groups = self._aws.groups.all() if any(w.groups for w in wheres.values()) else None
-        names = {i: self._observer.names(where, groups or []) for i, where in wheres.items()}
+        names = self._observer.names(wheres, groups or [])
         merged = _merge(wheres.values(), names.values())
         tags = self._observer.tags(merged)
         for where in wheres.values():
@@ -112,7 +112,12 @@ class Mind:
     def _say_none_of_ours(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> None:
         for name in sorted(where.balancers):
             self._say("not in the fleet" if name in tags else "load balancer is not there", load_balancer=name)
-        for name in sorted(where.groups - {group.name for group in groups if group.balancers}):
+        self._say_without_balancers(where, groups)
+
+    def _say_without_balancers(self, where: Where, groups: list[Group], left: Iterable[Group] = ()) -> None:
+        """A line for each group pointed at, unless there is one about its balancers or it is among those `left`."""
+        told = {group.name for group in groups if group.balancers} | {group.name for group in left}
+        for name in sorted(where.groups - told):
             self._say("not in the fleet", auto_scaling_group=name)
 
     def _reconcile(self, where: Where, tags: Mapping[str, Tags], groups: list[Group]) -> frozenset[str]:
@@ -130,13 +135,15 @@ class Mind:
         if where.everything:
             self._strike_out(index.groups - {group.name for group in groups})
             self._strike_out_balancers(index.balancers.difference(*(wishes for _, wishes in parted)))
-        for group in self._observer.orphans(where, parted, groups, index):
+        left = self._observer.orphans(where, parted, groups, index)
+        for group in left:
             if not self._trying(where, group.balancers, partial(self._look_at_left, group)):
                 broken |= group.balancers
         for name in sorted(others):
             self._say("not in the fleet", load_balancer=name)
-        for name in sorted(where.balancers.difference(others, *(wishes for _, wishes in parted))):
+        for name in sorted((where.balancers | tags.keys()).difference(others, *(wishes for _, wishes in parted))):
             self._say("load balancer is not there", load_balancer=name)
+        self._say_without_balancers(where, groups, left)
         if self._left_out:
             self._go_on(where)
         tagged = sum(wish.mode is not Mode.ABSENT for _, wishes in parted for wish in wishes.values())

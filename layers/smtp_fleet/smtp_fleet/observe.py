@@ -62,9 +62,23 @@ class Observer:
             for i, where in wheres.items()
         }
 
-    def names(self, where: Where, groups: list[Group]) -> frozenset[str]:
-        """The balancers that a wake points at, through groups too."""
-        return where.balancers.union(*(g.balancers for g in groups if g.name in where.groups))
+    def names(self, wheres: Mapping[str, Where], groups: list[Group]) -> dict[str, frozenset[str]]:
+        """The balancers that each wake points at: through groups too, or because its instances are registered there.
+
+        An instance may be in no group, or in one that was given no balancer, and be registered by hand.
+        """
+        found = {
+            i: where.balancers.union(*(g.balancers for g in groups if g.name in where.groups))
+            for i, where in wheres.items()
+        }
+        apart = frozenset().union(*(where.instances for i, where in wheres.items() if not found[i]))
+        fed = self._aws.balancers.feeding(apart) if apart else {}
+        for instance in sorted(apart.difference(*fed.values())):
+            self._say("not in the fleet", instance_id=instance)
+        return {
+            i: names or frozenset(b for b, registered in fed.items() if registered & wheres[i].instances)
+            for i, names in found.items()
+        }
 
     def tags(self, where: Where) -> dict[str, Tags]:
         """The tag of each balancer that the wake points at; of a sweep, of each that has it."""
