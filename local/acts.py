@@ -47,7 +47,7 @@ def strip_the_tag(fleet: LiveFleet) -> None:
     """Take the tag away while the balancer sends: it goes on sending, and its launches stay held."""
     fleet.region.client("elb").remove_tags(LoadBalancerNames=[BALANCER], Tags=[{"Key": TAG["Key"]}])
     found = f"load balancer {BALANCER}: tag vanished while sending"
-    fleet.come_to(lambda: fleet.has_said(found), "the mind to find that the tag is gone")
+    fleet.come_to(lambda: fleet.has_said(found) and fleet.is_on, "the fleet to be on without its tag, and named")
     fleet.tag("enabled")
     fleet.come_to(lambda: fleet.has_said(f"{found} (is over)") and fleet.is_on, "the fleet to be on as before")
 
@@ -76,26 +76,29 @@ def fail_to_apply(fleet: LiveFleet) -> None:
 
 def straggle(fleet: LiveFleet) -> None:
     """Let one instance carry its command out only when all has been undone: it is refused there, by its epoch."""
-    late, undone = next(iter(fleet.instances.machines)), Event()
+    late, refused, let_go = next(iter(fleet.instances.machines)), Event(), Event()
     execute, waited = fleet.region.executor, list[str]()
     assert execute is not None
 
     def straggling(instance: str, content: dict[str, Any], parameters: dict[str, list[str]], id_: str) -> ssm.Answer:
-        if instance == late and parameters["Verb"] == ["expect"] and not waited:
+        if instance != late or parameters["Verb"] != ["expect"]:
+            return execute(instance, content, parameters, id_)
+        if not waited:
             waited.append(id_)
-            undone.wait(120)
-        return execute(instance, content, parameters, id_)
+            refused.wait(120)
+            return execute(instance, content, parameters, id_)
+        answer = execute(instance, content, parameters, id_)
+        let_go.set()
+        return answer
 
     fleet.region.executor = straggling
     try:
         fleet.tag("enabled")
-        fleet.await_that(lambda: fleet.has_said("cutover refused"), "the refusal")
-        others = [i for i in fleet.instances.machines if i != late]
-        fleet.await_that(lambda: all(fleet.files()[i] == fleet.stock[i] for i in others), "the others to be let go")
-        undone.set()
+        fleet.await_that(let_go.is_set, "the late one to be let go before it was ever told to expect")
+        refused.set()
         _come_to_refusal(fleet)
     finally:
-        undone.set()
+        refused.set()
         fleet.region.executor = execute
 
 
@@ -130,7 +133,11 @@ def _switch_off(fleet: LiveFleet) -> None:
 
 def _come_to_refusal(fleet: LiveFleet) -> None:
     """Refused, the fleet takes mail as before; with the tag off, its hook goes as well."""
-    fleet.come_to(lambda: fleet.has_said("cutover refused") and fleet.files() == fleet.stock, "refusal, and undoing")
+
+    def undone() -> bool:
+        return fleet.has_said("cutover refused") and not fleet.story.policies(BALANCER) and fleet.files() == fleet.stock
+
+    fleet.come_to(undone, "the cutover to be refused and undone")
     _switch_off(fleet)
 
 
