@@ -61,7 +61,7 @@ class Storm:
         self._bury(fleet)
         fleet.tag(self.ends)
         end = is_on if self.ends == "enabled" else is_plain
-        fleet.sweep_until(lambda: hasten(fleet) and end(fleet), f"all to be {self.ends}")
+        fleet.come_to(lambda: hasten(fleet) and end(fleet), f"all to be {self.ends}", sweep=True)
 
     @property
     def has_raged(self) -> bool:
