@@ -133,7 +133,7 @@ class LiveFleet:
 
     def files(self) -> dict[str, dict[str, bytes]]:
         """The bytes of main.cf and master.cf on each instance."""
-        return {i: {path: m.read(path) for path in FILES} for i, m in self.instances.machines.items()}
+        return {i: {path: m.read(path) for path in FILES} for i, m in list(self.instances.machines.items())}
 
     @property
     def is_plain(self) -> bool:
@@ -212,16 +212,17 @@ class LiveFleet:
         """Wait until a condition holds; without events, or if told to, sweep every two seconds meanwhile."""
         due = time.monotonic()
 
-        def holds() -> bool:
+        def swept() -> bool:
             nonlocal due
+            if time.monotonic() < due:
+                return False
             if condition():
                 return True
-            if (sweep or self._is_deaf) and time.monotonic() >= due:
-                self.region.sweep()
-                due = time.monotonic() + SWEEP
+            self.region.sweep()
+            due = time.monotonic() + SWEEP
             return False
 
-        await_until(holds, what, timeout)
+        await_until(swept if sweep or self._is_deaf else condition, what, timeout)
 
     def come_to(self, condition: Callable[[], bool], what: str, sweep: bool = False) -> None:
         """Wait until a condition holds, and until all is quiet; it has to hold then as well."""

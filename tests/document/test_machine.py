@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from local.machine import Machine, await_until
+from tests.processes import inhabitants, namespaces
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("mnt", "net", "pid")
 OWNER = """
 import signal
 import sys
@@ -26,21 +26,6 @@ sleeper = network.popen(["sleep", "1000"])
 print(network.pid, machine.pid, sleeper.pid, flush=True)
 {last_act}
 """
-
-
-def namespaces(pid):
-    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in KINDS}
-
-
-def inhabitants(spaces):
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if namespaces(process.name) & spaces:
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
 
 
 def mounts():

@@ -21,6 +21,7 @@ from local.bus import Rule
 from local.machine import await_until
 from local.region import Record
 from local.strict import Call, ssm
+from tests.processes import began, family, inhabitants, namespaces
 
 AWS = shutil.which("aws", path=Path(sys.executable).parent)
 LISTENER = "Protocol=TCP,LoadBalancerPort=25,InstanceProtocol=TCP,InstancePort=25"
@@ -87,40 +88,13 @@ class Up:
         alive = [pid for pid, (moment, _) in self.seen.items() if began(pid) == moment]
         ours = namespaces(os.getpid())
         theirs = frozenset().union(*(spaces for _, spaces in self.seen.values())) - ours
-        kept = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if namespaces(pid) & theirs]
-        return alive, kept, os.listdir(self.folder)
+        return alive, inhabitants(theirs), os.listdir(self.folder)
 
     @property
     def environment(self):
         """What the lines for the shell say, and no more."""
         said = [re.fullmatch(r"export (\w+)=(\S+)\n", line) for line in self.lines]
         return {match[1]: match[2] for match in said if match}
-
-
-def family(pid):
-    """A process and all that it started, near and far."""
-    found = [pid]
-    for one in found:  # grows while it is read
-        try:
-            children = [p.read_text().split() for p in Path(f"/proc/{one}/task").glob("*/children")]
-        except OSError:
-            continue
-        found += [int(child) for each in children for child in each]
-    return found
-
-
-def began(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def namespaces(pid):
-    try:
-        return frozenset(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid"))
-    except OSError:
-        return frozenset()
 
 
 def mounts():

@@ -173,11 +173,13 @@ def is_on(fleet: LiveFleet) -> bool:
 
 def is_plain(fleet: LiveFleet) -> bool:
     """Whether nothing of ours is left: policy, hook, or a word in the files of any instance."""
+    if not _in_service(fleet):
+        return False  # of one that is going no file can be read
     files = fleet.files()
     ours = any(b"smtp-fleet" in text or b"haproxy" in text for each in files.values() for text in each.values())
     stock = all(files[instance] == fleet.stock[instance] for instance in files.keys() & fleet.stock.keys())
     off = not fleet.story.policies(BALANCER) and not fleet.story.hooks(GROUP)
-    return _in_service(fleet) and off and stock and not ours
+    return off and stock and not ours
 
 
 def _in_service(fleet: LiveFleet) -> bool:
