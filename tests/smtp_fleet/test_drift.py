@@ -81,6 +81,51 @@ def test_the_third_time_it_is_a_tug_of_war(times, tug):
     assert [finding for finding in plan(later, SETTINGS).findings if "tug of war" in finding] == []
 
 
+def test_a_postfix_that_keeps_being_overwritten_is_repaired_twice_and_then_put_up_with_ever_longer():
+    """From the third time on the header goes: its mail is not to wait from each overwriting to the look after it."""
+    world = start(live=True)
+    settle(world)
+    waits = []
+    for n in range(1, 7):
+        assert world.balancers["mx-1"].sends(25)
+        world.instances["i-0"].expects = frozenset()
+        world.now += HOUR
+        for action in plan(world.fleet(), SETTINGS).actions:
+            world.do(action)
+        while world.queue:
+            world.run(0)
+        while world.answers:
+            world.answer(0)
+        decision = plan(world.fleet(), SETTINGS)
+        refused = [a for a in decision.actions if isinstance(a, Refuse)]
+        taken_off = [a for a in decision.actions if isinstance(a, SetPolicies)]
+        repairing = [a for a in decision.actions if isinstance(a, Send) and a.ask.verb is Verb.EXPECT]
+        assert [bool(refused), bool(taken_off), bool(repairing)] == [n >= 3, n >= 3, n < 3]
+        assert ("tug of war: i-0" in str(decision.findings)) == (n >= 3)
+        waits += [a.until - world.now for a in refused]
+        settle(world)
+        assert world.attachments[25].times == 1
+    assert waits == [300, 600, 1200, 2400]
+    assert not any("tug of war: the policy" in finding for finding in plan(world.fleet(), SETTINGS).findings)
+
+
+@pytest.mark.parametrize(
+    ("how", "taken_off"),
+    [("", True), ("audit", False), ("paused", False), ("asked since", False), ("takes no traffic", False)],
+)
+def test_it_is_put_up_with_only_where_something_may_change_and_mail_waits_and_nobody_repairs_it(how, taken_off):
+    record = serving(verb=Verb.EXPECT, ago=4 * HOUR).record
+    for n in range(2):
+        record = repaired(looked(record, "plain", ago=(4 - n) * HOUR))
+    record = looked(record, "plain", ago=HOUR)
+    if how == "asked since":
+        record = asked(record, replace(EXPECT, epoch=record.ask.epoch + 1), NOW, "sweep")
+    member = replace(serving(), record=record, serves=how != "takes no traffic")
+    f = fleet(balancer(sends=True), tag="audit" if how == "audit" else "enabled", groups=[group()], members=[member])
+    actions = plan(f, replace(SETTINGS, paused=how == "paused")).actions
+    assert any(isinstance(a, SetPolicies | Refuse) for a in actions) == taken_off
+
+
 def test_letting_go_on_request_is_nobody_s_overwriting():
     record = asked(serving(verb=Verb.EXPECT).record, Ask(Verb.EXPECT, frozenset(), NOW), NOW, "test")
     record = answered(record, Answer(NOW, Outcome.OK, plain=frozenset({25})))

@@ -37,11 +37,7 @@ def findings(view: View) -> tuple[str, ...]:
         f"and does not expect the header{_by(m)}"
         for m in mismatched(view)
     ]
-    tugs = [
-        f"tug of war: {m.machine.instance_id} keeps being configured otherwise{_by(m)}: have its owner leave it to us"
-        for m in serving(view.fleet)
-        if m.record.overwritten >= TUG_OF_WAR and view.fleet.now < m.record.overwritten_at + REMEMBERED
-    ]
+    tugs = [fought_over(m) for m in serving(view.fleet) if _is_fought_over(view, m)]
     return (*mismatch, *tugs, *([_over_policy(view)] if _lately(view).times > TUG_OF_WAR else []))
 
 
@@ -54,9 +50,28 @@ def vanished_again(view: View) -> str:
     return _over_policy(view) if gone else ""
 
 
+def overwritten_again(view: View) -> Member | None:
+    """Of the members fought over that were just found overwritten once more, the one most often; asked since, none is.
+
+    To repair it at each look would keep its mail out from every overwriting to the look after it, for ever.
+    """
+    undone = [m for m in mismatched(view) if _is_fought_over(view, m) and m.record.overwritten_at == m.record.asked_at]
+    return max(undone, key=lambda m: m.record.overwritten, default=None)
+
+
+def fought_over(m: Member) -> str:
+    """What to say of a member that somebody keeps undoing."""
+    instance = m.machine.instance_id
+    return f"tug of war: {instance} keeps being configured otherwise{_by(m)}: have its owner leave it to us"
+
+
 def attaching(view: View) -> RecordAttachment:
     """What the ledger is to know once the policy is attached; a call that failed is nobody's tug of war."""
     return RecordAttachment(view.port, _lately(view).times + 1, view.fleet.now)
+
+
+def _is_fought_over(view: View, m: Member) -> bool:
+    return m.record.overwritten >= TUG_OF_WAR and view.fleet.now < m.record.overwritten_at + REMEMBERED
 
 
 def _lately(view: View) -> Attachment:

@@ -58,7 +58,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
     good = [m for m in admitted if any(view.sending for view in views)]
     held = launch.to_be_held(dict.fromkeys(m for row in rows for m in row.hold), fleet.now, settings.hook_timeout)
     sends = asks.sends(fleet, views, rows)
-    last_resort = any(row.refuse and row.detach for row in rows)
+    off_for_now = any(row.refuse and row.detach for row in rows)
     actions: tuple[Action, ...] = (
         *_offs(views),
         *_recorded(fleet, sends, rows),
@@ -70,7 +70,7 @@ def plan(fleet: Fleet, settings: MindSettings) -> Plan:
         *(action for row in rows for action in (*row.detach, *row.attach)),
         *(drift.attaching(view) for view, row in zip(views, rows, strict=True) if row.attach),
         *sends,
-        *(breaker.forgetting(fleet) if last_resort else breaker.closing(fleet, good)),
+        *(breaker.forgetting(fleet) if off_for_now else breaker.closing(fleet, good)),
         *given_up,
         *(_reject(m) for m in dict.fromkeys(m for row in rows for m in row.reject)),
         *(Hold(m.machine, m.group) for m in held),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from smtp_fleet import breaker, cutover, drift, launch
-from smtp_fleet.actions import ABANDON, CONTINUE, SetPolicies
+from smtp_fleet.actions import ABANDON, CONTINUE, Refuse, SetPolicies
 from smtp_fleet.evidence import ASK_WAIT, Speaks, Standing
+from smtp_fleet.fleet import Member
 from smtp_fleet.outcome import HELD, HOPELESS, Outcome
 from smtp_fleet.refusals import refusals
 from smtp_fleet.row import Row, attaching
@@ -71,8 +72,12 @@ def _protecting(view: View, refused: bool) -> Row:
     admit, odd = launch.waiting(view.speaking(Speaks.PROXY)), drift.findings(view)
     on = Row("on", admit=admit, hooks=ABANDON, look=drift.to_be_looked_at(view), findings=odd)
     not_expecting = view.speaking(Speaks.PLAIN, Speaks.UNKNOWN)
-    if breaker.nothing_left(view.fleet, view.port) and not view.held_back and view.modes == {Mode.ENABLED}:
-        return _last_resort(view, on)
+    if not view.held_back and view.modes == {Mode.ENABLED}:
+        if breaker.nothing_left(view.fleet, view.port):
+            return _last_resort(view, on)
+        undone = drift.overwritten_again(view)
+        if undone:
+            return _put_up_with(view, on, undone)
     late = launch.given_up_on(not_expecting, view.fleet.now, view.settings.agent_wait)
     cannot = tuple(m for m in not_expecting if m.record.standing(view.fleet.now) is Standing.CANNOT)
     if cannot or late:
@@ -97,10 +102,20 @@ def _protecting(view: View, refused: bool) -> Row:
 def _last_resort(view: View, on: Row) -> Row:
     """Launches fail, and nobody expects: the header goes, so that mail comes in again and none of it bounces."""
     why = f"no instance expects the header on instance port {view.port}, and launches fail"
-    refuse = cutover.refusal(view, why)
+    row = _off_for_now(view, on, cutover.refusal(view, why))
+    return replace(row, reason="nobody expects and launches fail: balancer off", findings=(*on.findings, why))
+
+
+def _put_up_with(view: View, on: Row, undone: Member) -> Row:
+    """Somebody keeps overwriting a Postfix: the header goes, for longer each time, so that no mail waits for us."""
+    refuse = cutover.refusal(view, drift.fought_over(undone), undone.record.overwritten - drift.TUG_OF_WAR)
+    return replace(_off_for_now(view, on, refuse), reason="overwritten again: balancer off")
+
+
+def _off_for_now(view: View, on: Row, refuse: Refuse) -> Row:
+    """The header goes although it is wanted, and does not come back before the refusal expires."""
     wait = view.settings.settle
-    row = replace(on, reason="nobody expects and launches fail: balancer off", detach=_detach(view), refuse=refuse)
-    return replace(row, look=(), admit=(), not_yet=True, again_in=wait, findings=(*on.findings, why))
+    return replace(on, detach=_detach(view), refuse=refuse, look=(), admit=(), not_yet=True, again_in=wait)
 
 
 def _switching_on(view: View, refused: bool) -> Row:
