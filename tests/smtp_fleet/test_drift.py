@@ -213,45 +213,73 @@ def test_the_log_says_who_took_a_policy_off(stack):
     assert calls == [f"SetLoadBalancerPoliciesForBackendServer by {who} at {at}"]
 
 
-def test_an_overwritten_postfix_is_found_by_the_sweep_and_repaired(stack):
-    """The whole way on strict AWS: in service, overwritten by configuration management, looked at, repaired."""
-    speaks = dict.fromkeys(("25",), "plain")
+class Chef:
+    """A fleet of one on strict AWS, in service, whose Postfix somebody else configures, too."""
 
-    def host(instance_id, content, parameters, command_id):
-        if parameters["Verb"][0] == "expect":
-            speaks["25"] = "proxy"
-        verdict = {"contract": 1, "verb": parameters["Verb"][0], "epoch": int(parameters["Epoch"][0]), "class": "ok",
-                   "reason": "", "ports": dict(speaks), "owner": "chef"}  # fmt: skip
+    def __init__(self, stack):
+        self.stack, self.speaks = stack, "plain"
+        agents.executor = self.answers
+        stack.balancer()
+        stack.group()
+        for pause in (0, SETTINGS.settle, 0):
+            stack.now += pause
+            self.rounds(1)
+        [self.instance] = stack.scale(1)
+        agents.register_agent(self.instance)
+        self.rounds(4)
+        assert stack.states() == {self.instance: "InService"}
+
+    def answers(self, instance_id, content, parameters, command_id):
+        verb = parameters["Verb"][0]
+        if verb == "expect":
+            self.speaks = "plain" if parameters["Ports"][0] == "none" else "proxy"
+        verdict = {"contract": 1, "verb": verb, "epoch": int(parameters["Epoch"][0]), "class": "ok",
+                   "reason": "", "ports": {"25": self.speaks}, "owner": "chef"}  # fmt: skip
         return agents.Answer("Success", "Success", 0, json.dumps(verdict) + "\n")
 
-    def round_():
-        stack.now += 1
-        stack.wake()
-        stack.hand().work(stack.received("asks"))
-        agents.drain(5)
+    def rounds(self, count):
+        for _ in range(count):
+            self.stack.now += 1
+            self.stack.wake()
+            self.stack.hand().work(self.stack.received("asks"))
+            agents.drain(5)
 
-    agents.executor = host
-    stack.balancer()
-    stack.group()
-    for pause in (0, SETTINGS.settle, 0):
-        stack.now += pause
-        round_()
-    [instance] = stack.scale(1)
-    agents.register_agent(instance)
-    for _ in range(4):
-        round_()
-    assert stack.states() == {instance: "InService"}
-    before = len(stack.said)
-    speaks["25"] = "plain"
-    stack.now += HOUR
-    for _ in range(4):
-        round_()
-    assert speaks == {"25": "proxy"}
-    asked_for = [keys["asked"] for phrase, keys in stack.said[before:] if phrase == "command sent"]
+    def overwrites(self):
+        """What is said from when it undoes us until the interval's look, and what follows from that, is over."""
+        before = len(self.stack.said)
+        self.speaks = "plain"
+        self.stack.now += HOUR
+        self.rounds(4)
+        return self.stack.said[before:]
+
+
+def test_an_overwritten_postfix_is_found_by_the_sweep_and_repaired(stack):
+    """The whole way on strict AWS: in service, overwritten by configuration management, looked at, repaired."""
+    chef = Chef(stack)
+    said = chef.overwrites()
+    assert chef.speaks == "proxy"
+    asked_for = [keys["asked"] for phrase, keys in said if phrase == "command sent"]
     assert [" look " in ask for ask in asked_for] == [True, False]
-    findings = [keys["finding"] for phrase, keys in stack.said[before:] if phrase == "finding"]
+    findings = [keys["finding"] for phrase, keys in said if phrase == "finding"]
     assert findings == [
-        f"live mismatch: {instance} takes traffic on instance port 25 and does not expect the header"
+        f"live mismatch: {chef.instance} takes traffic on instance port 25 and does not expect the header"
         " (its files bear the marks of chef)"
     ]
-    assert "finding is over" in stack.phrases()[before:]
+    assert "finding is over" in [phrase for phrase, keys in said]
+
+
+def test_one_that_keeps_being_overwritten_takes_the_policy_off_for_a_while(stack):
+    """The third time on strict AWS: the balancer is off, the instance is left alone, and later both are on again."""
+    chef = Chef(stack)
+    for _ in range(2):
+        chef.overwrites()
+        assert (stack.policies(), chef.speaks) == ({25: [SETTINGS.policy_name]}, "proxy")
+    said = chef.overwrites()
+    assert (stack.policies(), chef.speaks) == ({}, "plain")
+    assert "overwritten again: balancer off" in [phrase for phrase, keys in said]
+    [tug] = {keys["finding"] for phrase, keys in said if phrase == "finding" and "tug of war" in keys["finding"]}
+    assert f"{chef.instance} keeps being configured otherwise (its files bear the marks of chef)" in tug
+    for pause in (300 + SETTINGS.settle, SETTINGS.settle):  # the refusal; then, until every launch is held again
+        stack.now += pause
+        chef.rounds(4)
+    assert (stack.policies(), chef.speaks) == ({25: [SETTINGS.policy_name]}, "proxy")
