@@ -34,12 +34,35 @@ def namespaces(pid):
         return frozenset()
 
 
-def inhabitants(spaces):
-    """The processes in these namespaces, without those of tests that run beside this one.
+class Spaces:
+    """The namespaces of others, held: one that ended would leave its number to the next that begins, anywhere."""
 
-    A namespace that ends leaves its number to the next that begins, whoever begins it.
-    """
-    found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if namespaces(pid) & spaces]
-    all_tests = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    beside = set(family(all_tests)).difference(family(os.getpid()))
-    return [pid for pid in found if pid not in beside]
+    def __init__(self):
+        self._held, self._own = {}, namespaces("self")
+
+    def close(self):
+        """Lets them end."""
+        for held in self._held.values():
+            os.close(held)
+        self._held.clear()
+
+    def __len__(self):
+        return len(self._held)
+
+    def hold(self, pid):
+        """Adds those that a process lives in and we do not."""
+        for kind in KINDS:
+            try:
+                opened = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+            except OSError:  # it has ended
+                continue
+            name = os.readlink(f"/proc/self/fd/{opened}")
+            if name in self._held or name in self._own:
+                os.close(opened)
+            else:
+                self._held[name] = opened
+
+    def inhabitants(self):
+        """The processes that live in any of them."""
+        every = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [pid for pid in every if namespaces(pid) & self._held.keys()]

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from local.machine import Machine, await_until
-from tests.processes import inhabitants, namespaces
+from tests.processes import Spaces
 
 ROOT = Path(__file__).parents[2]
 OWNER = """
@@ -47,9 +48,9 @@ def leftovers():
     ids=["SIGKILL", "Ctrl-C", "an error", "in order"],
 )
 def test_nothing_is_left(last_act, signal_number, tmp_path):
-    mounted, files, our = mounts(), leftovers(), namespaces("self")
+    mounted, files = mounts(), leftovers()
     arguments = [sys.executable, "-c", OWNER.format(last_act=last_act)]
-    with subprocess.Popen(
+    owner = subprocess.Popen(
         arguments,
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -57,19 +58,21 @@ def test_nothing_is_left(last_act, signal_number, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as owner:
+    )
+    with closing(Spaces()) as spaces, owner:
         pids = owner.stdout.readline().split()
         assert len(pids) == 3
-        spaces = set()
         if signal_number:
-            spaces = set().union(*map(namespaces, pids)) - our
+            for pid in pids:
+                spaces.hold(pid)
             assert len(spaces) >= 5
-            assert len(inhabitants(spaces)) >= 5
+            assert len(spaces.inhabitants()) >= 5
             owner.send_signal(signal_number)
             owner.wait()
         else:
             owner.communicate(timeout=20)
-    await_until(lambda: not inhabitants(spaces) and not any(Path("/proc", pid).exists() for pid in pids), "the end")
+        gone = [Path("/proc", pid) for pid in pids]
+        await_until(lambda: not spaces.inhabitants() and not any(path.exists() for path in gone), "the end")
     assert mounts() == mounted
     assert os.listdir(tmp_path) == []
     assert {path for path in leftovers() - files if "smtp" in path or "fleet" in path} == set()

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from local.machine import await_until
 from local.region import Region
 from local.strict import autoscaling, ssm
 
@@ -378,6 +379,8 @@ def test_what_moto_lacks_is_an_error_that_is_not_tried_again(region):
     """A call that nobody imitates fails once and loudly, instead of being retried as an HTTP 500."""
     with pytest.raises(Exception, match="NotImplemented"):
         region.client("elb").describe_load_balancer_policy_types()
+    region.client("elb").describe_load_balancers()
+    await_until(lambda: region.calls("DescribeLoadBalancers"), "the calls before it to be heard of")
     assert len(region.calls("DescribeLoadBalancerPolicyTypes")) == 1
 
 
