@@ -207,7 +207,8 @@ def test_the_stock_cli_sees_the_main_job_done_and_its_mail_shows_the_client(serv
 
     scale(running, "mail", 0)
     running.await_line(r"machine  i-\w+ is gone")
-    assert min(len(running.seen), len(running.spaces)) > 5  # functions, machines, Postfix and HAProxy were there indeed
+    assert len(running.seen) > 10  # functions, machines, Postfix and HAProxy were there indeed
+    assert len(running.spaces) > 5
     running.end(signal.SIGINT, the_whole_group=True)
     assert "stopped; nothing is left behind\n" in running.lines
     shutil.rmtree(running.folder / "home")

@@ -111,7 +111,14 @@ def test_a_postfix_that_keeps_being_overwritten_is_repaired_twice_and_then_put_u
 
 @pytest.mark.parametrize(
     ("how", "taken_off"),
-    [("", True), ("audit", False), ("paused", False), ("asked since", False), ("takes no traffic", False)],
+    [
+        ("", True),
+        ("audit", False),
+        ("paused", False),
+        ("contradicted", False),
+        ("asked since", False),
+        ("takes no traffic", False),
+    ],
 )
 def test_it_is_put_up_with_only_where_something_may_change_and_mail_waits_and_nobody_repairs_it(how, taken_off):
     record = serving(verb=Verb.EXPECT, ago=4 * HOUR).record
@@ -122,6 +129,9 @@ def test_it_is_put_up_with_only_where_something_may_change_and_mail_waits_and_no
         record = asked(record, replace(EXPECT, epoch=record.ask.epoch + 1), NOW, "sweep")
     member = replace(serving(), record=record, serves=how != "takes no traffic")
     f = fleet(balancer(sends=True), tag="audit" if how == "audit" else "enabled", groups=[group()], members=[member])
+    if how == "contradicted":
+        disabled = wish(read({SETTINGS.tag_key: "disabled"}, SETTINGS.tag_key), {25})
+        f = replace(f, balancers=(*f.balancers, balancer(name="mx-2")), wishes={**f.wishes, "mx-2": disabled})
     actions = plan(f, replace(SETTINGS, paused=how == "paused")).actions
     assert any(isinstance(a, SetPolicies | Refuse) for a in actions) == taken_off
 

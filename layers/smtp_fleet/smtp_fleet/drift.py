@@ -53,7 +53,8 @@ def vanished_again(view: View) -> str:
 def overwritten_again(view: View) -> Member | None:
     """Of the members fought over that were just found overwritten once more, the one most often; asked since, none is.
 
-    To repair it at each look would keep its mail out from every overwriting to the look after it, for ever.
+    To repair it at each look would keep its mail out from every overwriting to the look after it, for ever, and bounce
+    it where our guard goes, too. The header of all is less than that.
     """
     undone = [m for m in mismatched(view) if _is_fought_over(view, m) and m.record.overwritten_at == m.record.asked_at]
     return max(undone, key=lambda m: m.record.overwritten, default=None)
